@@ -1,0 +1,3 @@
+"""Training loops, one file for each host framework."""
+
+__all__: list[str] = []
