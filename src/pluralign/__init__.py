@@ -25,9 +25,11 @@ _HOME = {
 }
 _PACKAGES = ("objectives", "engines", "datasets", "audit", "learn")
 
-__all__ = ["__version__"]
-__all__ += list(_HOME)
-__all__ += list(_PACKAGES)
+__all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
+    "__version__",
+    *_HOME,
+    *_PACKAGES,
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,7 @@ LEVELS = {
     **dict.fromkeys(("__init__",), 99),
     "errors": 0.0,
     "rules": 0.1,
+    "files": 0.2,
     "rows": 0.2,
     "scores": 0.2,
     "data": 0.3,
