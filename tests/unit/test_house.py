@@ -19,6 +19,7 @@ LEVELS = {
     "errors": 0.0,
     "rules": 0.1,
     "files": 0.2,
+    "provenance": 0.2,
     "rows": 0.2,
     "scores": 0.2,
     "data": 0.3,

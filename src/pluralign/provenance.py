@@ -1,0 +1,59 @@
+"""Where a result comes from: versions, machine, command."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "peft",
+    "datasets",
+    "tokenizers",
+    "numpy",
+    "scipy",
+    "trl",
+)
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that decide numbers; ``absent`` where not installed."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def machine() -> dict[str, str]:
+    """Class of the machine: system, processor, cores; no names."""
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": str(os.cpu_count()),
+    }
+
+
+def command() -> str:
+    """The command line of this process, as one would type it."""
+    program = os.path.basename(sys.argv[0]) or "python"
+    return shlex.join([program, *sys.argv[1:]])
+
+
+def provenance(**more: Any) -> dict[str, Any]:
+    """Record of this process for ``run.json`` and the report."""
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command(),
+        "versions": versions(),
+        "machine": machine(),
+        **more,
+    }
