@@ -6,14 +6,14 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 
 @contextmanager
-def replacing(target: str | Path) -> Iterator[Path]:
+def replacing(target: str | Path) -> Generator[Path]:
     """A temporary path that becomes ``target`` if the block succeeds, else vanishes.
 
     The block may write a file or make a directory there; a directory at ``target`` is
@@ -46,4 +46,6 @@ def write_text(target: str | Path, text: str) -> Path:
 
 def write_json(target: str | Path, value: Any) -> Path:
     """Write a value as JSON; NaN and infinity are refused."""
-    return write_text(target, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    return write_text(
+        target, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    )

@@ -1,0 +1,84 @@
+"""From scored pairs to the record that a run keeps in ``audit.json``.
+
+Everything in it is a plain value: the report draws it, ``--json`` prints it, and a
+later audit can be compared with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data import ScoredPairs
+from .groups import GroupFrame, compare
+from .ranking import ranking_accuracy, reward_accuracy
+from .ranking_report import ranking_report
+
+Metric = Callable[[ScoredPairs], NDArray[np.float64]]
+
+
+def audit_models(
+    scored: Mapping[str, ScoredPairs],
+    *,
+    by: str = "group",
+    confidence: float = 0.95,
+    n_bootstrap: int = 2000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Frames and summaries of several models on the same pairs, and paired differences.
+
+    Args:
+        scored: pairs scored by each model, by the name of the model; the first is the
+            one that the others were tuned from, or simply the first.
+        by: column to slice by.
+        confidence: level of the intervals.
+        n_bootstrap: bootstrap draws.
+        seed: seed of the draws.
+
+    Returns:
+        ``{"models": [...], "comparisons": [...]}`` of plain values.
+
+    Raises:
+        DataError: if the models were scored on different pairs.
+    """
+    options: dict[str, Any] = {
+        "by": by,
+        "confidence": confidence,
+        "n_bootstrap": n_bootstrap,
+        "seed": seed,
+    }
+    models = [
+        {
+            "name": name,
+            "frames": {
+                key: GroupFrame(metric, pairs, **options).to_json()
+                for key, metric in _metrics(pairs).items()
+            },
+            "summary": ranking_report(pairs, beta=pairs.beta),
+        }
+        for name, pairs in scored.items()
+    ]
+    comparisons = [
+        {
+            "a": after,
+            "b": before,
+            "metric": "ranking_accuracy",
+            "frame": compare(ranking_accuracy, scored[after], scored[before], **options).to_json(),
+        }
+        for before, after in combinations(scored, 2)
+    ]
+    return {"models": models, "comparisons": comparisons}
+
+
+def _metrics(pairs: ScoredPairs) -> dict[str, Metric]:
+    metrics: dict[str, Metric] = {"ranking_accuracy": ranking_accuracy}
+    if pairs.chosen_length is not None:
+        metrics["ranking_accuracy_normalised"] = partial(ranking_accuracy, normalise="token_mean")
+    if pairs.ref_chosen is not None:
+        metrics["reward_accuracy"] = reward_accuracy
+    return metrics

@@ -1,0 +1,5 @@
+"""``python -m pluralign.cli`` is the same as ``pluralign``."""
+
+from .app import main
+
+main()

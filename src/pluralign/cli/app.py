@@ -1,0 +1,58 @@
+"""The ``pluralign`` command: subcommands, and one place where errors become exit codes.
+
+Exit codes: 0 done, 1 a check failed, 2 the input is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+
+import typer
+
+from .. import __version__
+from ..errors import DataError, IncompatibleError, ParameterError
+from . import audit, check, cite, env, list_, run, show
+from .console import WRONG_INPUT, console, fail
+
+app = typer.Typer(
+    name="pluralign",
+    help="Preference learning that does not stop at the average.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("list")(list_.list_methods)
+app.command("show")(show.show)
+app.command("check")(check.check)
+app.command("run")(run.run)
+app.command("audit")(audit.audit)
+app.command("cite")(cite.cite)
+app.command("env")(env.env)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+) -> None:
+    """Preference learning that does not stop at the average."""
+    if version:
+        console.print(__version__, highlight=False)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; wrong input ends with one message and exit code 2."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.formatwarning = _one_line
+    try:
+        app()
+    except (ParameterError, DataError, IncompatibleError, FileNotFoundError) as error:
+        fail(str(error))
+        sys.exit(WRONG_INPUT)
+
+
+def _one_line(message: Warning | str, category: type[Warning], *_: object, **__: object) -> str:
+    return f"{category.__name__}: {message}\n"
