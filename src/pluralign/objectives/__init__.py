@@ -1,6 +1,23 @@
 """Formulas that training minimises: pure functions of tensors, unreduced."""
 
 from .base import Objective, PairObjective, Terms, margin
-from .dpo import DPO
+from .dpo import CDPO, CPO, DPO, IPO, SimPO, SLiC
+from .plackett_luce import RobustPlackettLuce
+from .rdpo import RDPO
+from .reward import BradleyTerry
 
-__all__ = ["DPO", "Objective", "PairObjective", "Terms", "margin"]
+__all__ = [
+    "CDPO",
+    "CPO",
+    "DPO",
+    "IPO",
+    "RDPO",
+    "BradleyTerry",
+    "Objective",
+    "PairObjective",
+    "RobustPlackettLuce",
+    "SLiC",
+    "SimPO",
+    "Terms",
+    "margin",
+]

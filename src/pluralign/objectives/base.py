@@ -51,7 +51,8 @@ class PairObjective(ABC):
     """Base of objectives whose loss of a pair is a function of its margin.
 
     A subclass is final, adds its own fields and implements :meth:`pair_loss`; needs,
-    soft labels (``label_prob``), metrics and checks come from here.
+    soft labels (``label_prob``), metrics and checks come from here. With a soft label
+    ``s`` the loss is ``s L(pair) + (1 - s) L(swapped pair)``.
 
     Args:
         beta: scale of the margin, > 0, per nat.
@@ -73,8 +74,8 @@ class PairObjective(ABC):
 
         Args:
             margin: ``(B,)``; log-ratio of chosen over rejected in nats, before any scale.
-                It is negated to ask for the loss of the swapped pair.
-            scores: the batch, for tensors other than the margin.
+            scores: the batch, for tensors other than the margin. For the loss of the
+                swapped pairs it is called with the margin negated and the batch swapped.
         """
 
     @property
@@ -97,52 +98,30 @@ class PairObjective(ABC):
         Raises:
             IncompatibleError: if the batch lacks a tensor that is needed.
         """
-        require(self, scores)
-        policy = log_ratios(scores.chosen, scores.rejected, scores, self.length_normalise)
-        if self.reads_reference:
-            reference = log_ratios(
-                _given(scores.ref_chosen),
-                _given(scores.ref_rejected),
-                scores,
-                self.length_normalise,
-            )
-            rewards = (policy[0] - reference[0], policy[1] - reference[1])
-        else:
-            rewards = policy
+        require(self, scores, kind="logprob")
+        rewards = log_ratios(scores, self.length_normalise, reference=self.reads_reference)
         margin = rewards[0] - rewards[1]
         loss = self.pair_loss(margin, scores)
         if scores.label_prob is not None:
-            prob = scores.label_prob.to(loss.dtype)
-            loss = prob * loss + (1 - prob) * self.pair_loss(-margin, scores)
-        loss = loss + self.extra_loss(scores)
-        return Terms(loss, self._metrics(scores, rewards))
+            loss = mixed(loss, self.pair_loss(-margin, swapped(scores)), scores.label_prob)
+        own = self.extra_metrics(margin.detach(), scores)
+        return Terms(loss, pair_metrics(scores, rewards, self.beta) | own)
 
-    def extra_loss(self, scores: PairScores) -> Tensor | float:
-        """A term that does not depend on which response was preferred; 0 by default."""
-        return 0.0
-
-    def _metrics(self, scores: PairScores, rewards: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        chosen, rejected = (self.beta * reward.detach() for reward in rewards)
-        sums = scores.chosen.detach().to(chosen.dtype), scores.rejected.detach().to(chosen.dtype)
-        return {
-            "rewards/chosen": chosen,
-            "rewards/rejected": rejected,
-            "rewards/margins": chosen - rejected,
-            "rewards/accuracies": (chosen > rejected).to(chosen.dtype),
-            "logps/chosen": sums[0],
-            "logps/rejected": sums[1],
-            "ranking_accuracy": (sums[0] >= sums[1]).to(chosen.dtype),
-        }
+    def extra_metrics(self, margin: Tensor, scores: PairScores) -> dict[str, Tensor]:
+        """Metrics beyond those of every pair objective, from the detached margin."""
+        return {}
 
 
-def require(objective: Objective, scores: PairScores) -> None:
-    """Refuse a batch that lacks a need, or whose tensors differ in shape.
+def require(objective: Objective, scores: PairScores, *, kind: str) -> None:
+    """Refuse a batch of another kind, one that lacks a need, or whose tensors differ in shape.
 
     Raises:
         IncompatibleError: naming the objective, what it needs and what there is.
     """
     available = scores.available()
     owner = type(objective).__name__
+    if scores.kind != kind:
+        raise IncompatibleError(f"{owner} reads {kind!r} scores; the batch has {scores.kind!r}.")
     if not objective.needs <= available:
         raise IncompatibleError(
             f"{owner} needs {sorted(objective.needs - available)}; "
@@ -162,32 +141,73 @@ def wide(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
-def log_ratios(
-    chosen: Tensor, rejected: Tensor, scores: PairScores, length_normalise: LengthNormalise
-) -> tuple[Tensor, Tensor]:
-    """Scores of both responses, float32 or wider, per token if asked."""
-    if length_normalise == "none":
-        return wide(chosen), wide(rejected)
-    return (
-        wide(chosen) / _given(scores.chosen_length),
-        wide(rejected) / _given(scores.rejected_length),
+def mixed(loss: Tensor, swapped_loss: Tensor, label_prob: Tensor) -> Tensor:
+    """Expected loss ``(B,)`` under a soft label: the probability that the label is right."""
+    prob = label_prob.to(loss.dtype)
+    return prob * loss + (1 - prob) * swapped_loss
+
+
+def swapped(scores: PairScores) -> PairScores:
+    """The batch as it would be had the raters answered the other way round."""
+    first = scores.chosen_first
+    return scores._replace(
+        chosen=scores.rejected,
+        rejected=scores.chosen,
+        ref_chosen=scores.ref_rejected,
+        ref_rejected=scores.ref_chosen,
+        chosen_length=scores.rejected_length,
+        rejected_length=scores.chosen_length,
+        chosen_first=None if first is None else first.logical_not(),
     )
+
+
+def log_ratios(
+    scores: PairScores, length_normalise: LengthNormalise, *, reference: bool
+) -> tuple[Tensor, Tensor]:
+    """Scores ``(B,)`` of both responses, float32 or wider, in nats (a token, if asked).
+
+    Relative to the reference if asked; no gradient flows into the reference.
+    """
+    chosen, rejected = wide(scores.chosen), wide(scores.rejected)
+    if reference:
+        chosen = chosen - wide(given(scores.ref_chosen)).detach()
+        rejected = rejected - wide(given(scores.ref_rejected)).detach()
+    if length_normalise == "token_mean":
+        chosen = chosen / given(scores.chosen_length)
+        rejected = rejected / given(scores.rejected_length)
+    return chosen, rejected
 
 
 def margin(scores: PairScores, length_normalise: LengthNormalise = "none") -> Tensor:
     """Log-ratio margin ``(B,)`` of chosen over rejected, in nats, before any scale.
 
     Relative to the reference where the batch has one. The audit, the noise estimators
-    and the objectives all use this function.
+    and the objectives all use this difference.
     """
-    first, second = log_ratios(scores.chosen, scores.rejected, scores, length_normalise)
-    if scores.ref_chosen is None or scores.ref_rejected is None:
-        return first - second
-    ref = log_ratios(scores.ref_chosen, scores.ref_rejected, scores, length_normalise)
-    return (first - ref[0]) - (second - ref[1])
+    reference = scores.ref_chosen is not None and scores.ref_rejected is not None
+    chosen, rejected = log_ratios(scores, length_normalise, reference=reference)
+    return chosen - rejected
 
 
-def _given(tensor: Tensor | None) -> Tensor:
-    if tensor is None:  # unreachable after require(); keeps the type checker honest
+def pair_metrics(
+    scores: PairScores, rewards: tuple[Tensor, Tensor], beta: float
+) -> dict[str, Tensor]:
+    """The metrics of every pair objective, detached, under the names that dashboards know."""
+    chosen, rejected = (beta * reward.detach() for reward in rewards)
+    sums = wide(scores.chosen.detach()), wide(scores.rejected.detach())
+    return {
+        "rewards/chosen": chosen,
+        "rewards/rejected": rejected,
+        "rewards/margins": chosen - rejected,
+        "rewards/accuracies": (chosen > rejected).to(chosen.dtype),
+        "logps/chosen": sums[0],
+        "logps/rejected": sums[1],
+        "ranking_accuracy": (sums[0] >= sums[1]).to(chosen.dtype),
+    }
+
+
+def given(tensor: Tensor | None) -> Tensor:
+    """The tensor, which :func:`require` has seen to be there."""
+    if tensor is None:
         raise IncompatibleError("a tensor that the objective needs is missing.")
     return tensor
