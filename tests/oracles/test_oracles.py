@@ -31,6 +31,7 @@ def test_the_directory_has_cases():
     assert CASES, f"no *.json with cases in {DIRECTORY}"
 
 
+@pytest.mark.filterwarnings("ignore::pluralign.errors.DataQualityWarning")
 @pytest.mark.parametrize(
     ("method", "case"), CASES, ids=[f"{method}-{case['name']}" for method, case in CASES]
 )

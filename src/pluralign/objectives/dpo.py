@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, final
 
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from ..rules import AnyOf, OneOf, Within
 from ..scores import PairScores
 from .base import LengthNormalise, PairObjective, given, log_ratios, wide
-from .links import LINKS, conservative
+from .links import LINKS, conservative, softplus
 
 
 @final

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import logsigmoid
 
 Rate = float | Tensor
 LinkName = Literal["logistic", "squared", "hinge", "probit"]
@@ -33,6 +33,11 @@ class Link(NamedTuple):
     skew: Callable[[Tensor, float], Tensor]
     is_likelihood: bool
     bounded_below: bool
+
+
+def softplus(value: Tensor) -> Tensor:
+    """``log(1 + exp(value))``, exact in both tails (torch's own is the identity beyond 20)."""
+    return -logsigmoid(-value)
 
 
 def _logistic(margin: Tensor, beta: float) -> Tensor:

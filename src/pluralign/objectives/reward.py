@@ -9,11 +9,11 @@ from typing import Annotated, Literal, final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from ..rules import AnyOf, OneOf, Within, check
 from ..scores import PairScores
 from .base import Terms, given, mixed, require, wide
+from .links import softplus
 
 Choice = Literal["per_pair"]
 
