@@ -1,3 +1,18 @@
 """The only place that touches a host framework's model."""
 
-__all__: list[str] = []
+from .head import LogitShape, token_logprobs
+from .logprobs import LogProbs, SequenceScores
+from .reference import ReferenceCache, ReferenceKey, reference_key
+from .scoring import RewardModel, score_with
+
+__all__ = [
+    "LogProbs",
+    "LogitShape",
+    "ReferenceCache",
+    "ReferenceKey",
+    "RewardModel",
+    "SequenceScores",
+    "reference_key",
+    "score_with",
+    "token_logprobs",
+]

@@ -1,0 +1,180 @@
+"""The language-model head without its logits: log-probabilities chunk by chunk.
+
+One buffer of ``chunk_tokens x vocabulary`` is reused for all chunks, forward and
+backward; a tensor of all logits never exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_BUFFER_ELEMENTS = 2**22  # 16 MiB of float32: near a core's cache on CPU, enough work on a GPU
+_UPCAST_ROWS = 8192  # vocabulary rows of a low-precision weight that are widened at a time
+
+
+class LogitShape(NamedTuple):
+    """What an architecture does to its logits after the projection.
+
+    Attributes:
+        scale: factor on the projection.
+        softcap: ``c`` in ``c * tanh(z / c)``, applied after the scale.
+    """
+
+    scale: float = 1.0
+    softcap: float | None = None
+
+
+def token_logprobs(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    *,
+    bias: Tensor | None = None,
+    shape: LogitShape | None = None,
+    chunk_tokens: int | None = None,
+) -> Tensor:
+    """Log-probability of one target token per hidden state.
+
+    Use it wherever the head is a plain linear layer; a head with adapters or other
+    modules needs the model's own forward. Once differentiable.
+
+    ``z = cap(scale * (W h + bias));  out = z[target] - logsumexp(z)``
+
+    Args:
+        hidden: ``(n, H)``; any floating dtype.
+        weight: ``(V, H)``; any floating dtype.
+        targets: ``(n,)`` int64 in ``[0, V)``.
+        bias: ``(V,)``.
+        shape: scale and soft-cap of the logits; none by default.
+        chunk_tokens: hidden states projected at a time; by default as many as fill
+            a buffer of 16 MiB, at least 32.
+
+    Returns:
+        ``(n,)`` in nats, float32 (float64 for float64 hidden states).
+
+    Example:
+        >>> hidden, weight = torch.zeros(3, 4), torch.zeros(10, 4)
+        >>> lp = token_logprobs(hidden, weight, torch.tensor([0, 5, 9]))
+        >>> [round(x, 4) for x in lp.tolist()]
+        [-2.3026, -2.3026, -2.3026]
+    """
+    chunk = chunk_tokens or default_chunk(weight.shape[0])
+    apply = cast(Any, _TokenLogProbs.apply)
+    return apply(hidden, weight, bias, targets, shape or LogitShape(), chunk)
+
+
+def default_chunk(vocabulary: int) -> int:
+    """Hidden states projected at a time if the caller does not say."""
+    return max(32, _BUFFER_ELEMENTS // vocabulary)
+
+
+class _TokenLogProbs(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        shape: LogitShape,
+        chunk: int,
+    ) -> Tensor:
+        with torch.autocast(hidden.device.type, enabled=False):
+            out = torch.empty(len(hidden), dtype=_wide(hidden), device=hidden.device)
+            lse = torch.empty_like(out)
+            buffer = _buffer(hidden, weight, chunk)
+            for rows in _chunks(len(hidden), chunk):
+                z = _logits(buffer, hidden[rows], weight, bias, shape)
+                lse[rows] = torch.logsumexp(z, dim=1)
+                out[rows] = z.gather(1, targets[rows, None])[:, 0] - lse[rows]
+        ctx.save_for_backward(hidden, weight, bias, targets, lse)
+        ctx.shape, ctx.chunk = shape, chunk
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        hidden, weight, bias, targets, lse = ctx.saved_tensors
+        wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        wide = _wide(hidden)
+        d_hidden = torch.zeros_like(hidden, dtype=wide) if wants_hidden else None
+        d_weight = torch.zeros_like(weight, dtype=wide) if wants_weight else None
+        d_bias = torch.zeros_like(bias, dtype=wide) if wants_bias else None
+        with torch.autocast(hidden.device.type, enabled=False):
+            buffer = _buffer(hidden, weight, ctx.chunk)
+            for rows in _chunks(len(hidden), ctx.chunk):
+                z = _logits(buffer, hidden[rows], weight, bias, ctx.shape)
+                z = _d_logits(z, lse[rows], targets[rows], grad[rows], ctx.shape)
+                if d_hidden is not None:
+                    _add_product(d_hidden[rows], z, weight)
+                if d_weight is not None:
+                    d_weight.addmm_(z.t(), hidden[rows].to(wide))
+                if d_bias is not None:
+                    d_bias += z.sum(0)
+        return (
+            None if d_hidden is None else d_hidden.to(hidden.dtype),
+            None if d_weight is None else d_weight.to(weight.dtype),
+            None if d_bias is None else d_bias.to(bias.dtype),
+            None,
+            None,
+            None,
+        )
+
+
+def _wide(hidden: Tensor) -> torch.dtype:
+    return torch.float64 if hidden.dtype == torch.float64 else torch.float32
+
+
+def _buffer(hidden: Tensor, weight: Tensor, chunk: int) -> Tensor:
+    size = (min(chunk, len(hidden)), len(weight))
+    return torch.empty(size, dtype=_wide(hidden), device=hidden.device)
+
+
+def _chunks(size: int, chunk: int) -> Iterator[slice]:
+    return (slice(start, min(start + chunk, size)) for start in range(0, size, chunk))
+
+
+def _weight_blocks(weight: Tensor, wide: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+    """The weight in the accumulation dtype; a low-precision one a block at a time."""
+    rows = len(weight) if weight.dtype == wide else _UPCAST_ROWS
+    return ((block, weight[block].to(wide)) for block in _chunks(len(weight), rows))
+
+
+def _logits(
+    buffer: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor | None, shape: LogitShape
+) -> Tensor:
+    z = buffer[: len(hidden)]
+    if hidden.is_cuda and hidden.dtype == weight.dtype and hidden.dtype != z.dtype:
+        z = torch.mm(hidden, weight.t(), out_dtype=z.dtype)  # tensor cores, float32 sums
+    else:
+        wide = hidden.to(z.dtype)
+        for block, rows in _weight_blocks(weight, z.dtype):
+            torch.mm(wide, rows.t(), out=z[:, block])
+    if bias is not None:
+        z += bias
+    if shape.scale != 1.0:
+        z *= shape.scale
+    if shape.softcap is not None:
+        z.div_(shape.softcap).tanh_().mul_(shape.softcap)
+    return z
+
+
+def _d_logits(z: Tensor, lse: Tensor, targets: Tensor, grad: Tensor, shape: LogitShape) -> Tensor:
+    """Gradient of the projection, written over the logits ``z`` where that is possible."""
+    slope = None
+    if shape.softcap is not None:
+        slope = 1.0 - (z / shape.softcap).square_()
+    factor = grad.to(z.dtype)[:, None] * shape.scale
+    z.sub_(lse[:, None]).exp_().mul_(-factor)
+    z.scatter_add_(1, targets[:, None], factor)
+    return z if slope is None else z.mul_(slope)
+
+
+def _add_product(out: Tensor, z: Tensor, weight: Tensor) -> None:
+    for block, rows in _weight_blocks(weight, z.dtype):
+        out.addmm_(z[:, block], rows)

@@ -1,0 +1,425 @@
+"""Whatever the layout, head, chunk or padding, the model's own log-softmax comes out."""
+
+import warnings
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers", reason="needs the [language] extra")
+
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+from torch.utils._pytree import tree_flatten  # noqa: E402
+
+from pluralign import TokenBatch  # noqa: E402
+from pluralign.engines import LogProbs, ReferenceCache  # noqa: E402
+
+VOCABULARY = 101
+SMALL = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "initializer_range": 0.3,  # large weights, so that caps and scales matter
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+PLAIN = {"attn_implementation": "sdpa"}
+EAGER = {"attn_implementation": "eager"}
+# name: (configuration class, settings, form the engine must choose)
+ARCHITECTURES = {
+    "llama": ("LlamaConfig", SMALL | PLAIN, "shared"),
+    "llama_tied": ("LlamaConfig", SMALL | PLAIN | {"tie_word_embeddings": True}, "shared"),
+    "qwen3": ("Qwen3Config", SMALL | PLAIN | {"head_dim": 8}, "shared"),
+    "gemma2": (
+        "Gemma2Config",
+        SMALL | EAGER | {"head_dim": 8, "final_logit_softcapping": 5.0, "sliding_window": 6},
+        "two_rows",
+    ),
+    "gemma3": (
+        "Gemma3TextConfig",
+        SMALL | EAGER | {"head_dim": 8, "sliding_window": 6},
+        "two_rows",
+    ),
+    "mistral": ("MistralConfig", SMALL | PLAIN | {"sliding_window": None}, "shared"),
+    "mistral_sliding": ("MistralConfig", SMALL | PLAIN | {"sliding_window": 6}, "two_rows"),
+    "gpt2": (
+        "GPT2Config",
+        PLAIN
+        | {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}
+        | {"initializer_range": 0.3, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
+        "shared",
+    ),
+    "granite": (
+        "GraniteConfig",
+        SMALL | PLAIN | {"logits_scaling": 3.0, "residual_multiplier": 0.5},
+        "shared",
+    ),
+    "cohere": ("CohereConfig", SMALL | PLAIN | {"logit_scale": 0.25}, "shared"),
+    "olmo2": ("Olmo2Config", SMALL | PLAIN, "shared"),
+    "phi": (
+        "PhiConfig",
+        SMALL | PLAIN | {"num_key_value_heads": 4, "resid_pdrop": 0.0, "embd_pdrop": 0.0},
+        "shared",
+    ),
+    "opt": (
+        "OPTConfig",
+        SMALL | PLAIN | {"ffn_dim": 48, "word_embed_proj_dim": 32, "dropout": 0.0, "init_std": 0.3},
+        "shared",
+    ),
+    "mixtral": (
+        "MixtralConfig",
+        SMALL | PLAIN | {"num_local_experts": 4, "num_experts_per_tok": 2},
+        "shared",
+    ),
+    "falcon_h1": (
+        "FalconH1Config",
+        SMALL
+        | EAGER
+        | {"head_dim": 8, "lm_head_multiplier": 0.3, "mamba_d_ssm": 32}
+        | {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_chunk_size": 8},
+        "two_rows",
+    ),
+}
+
+
+def make(name="llama", **settings):
+    torch.manual_seed(0)
+    kind, base, _ = ARCHITECTURES[name]
+    config = getattr(transformers, kind)(**(base | settings))
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    for name, parameter in model.named_parameters():  # biases start at zero and would hide
+        if "bias" in name:
+            torch.nn.init.normal_(parameter, std=0.5)
+    return model.train()
+
+
+def with_lora(model, **settings):
+    peft = pytest.importorskip("peft")
+    with warnings.catch_warnings():  # PEFT reads a property that transformers renames
+        warnings.simplefilter("ignore", FutureWarning)
+        return peft.get_peft_model(model, peft.LoraConfig(r=4, **settings))
+
+
+def make_batch(lengths, seed=1):
+    lengths = torch.tensor(lengths)
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(3, VOCABULARY, (int(lengths.sum()),), generator=generator)
+    return TokenBatch(tokens, lengths)
+
+
+UNEVEN = make_batch([[7, 5, 9], [3, 12, 1], [11, 4, 4], [1, 2, 6]])
+
+
+def rows_of(batch):
+    """(prompt ids, response ids) one by one, cut by hand."""
+    tokens, out = batch.tokens.tolist(), []
+    for lengths in batch.lengths.tolist():
+        prompt, tokens = tokens[: lengths[0]], tokens[lengths[0] :]
+        for length in lengths[1:]:
+            out.append((prompt, tokens[:length]))
+            tokens = tokens[length:]
+    return out
+
+
+def by_hand(model, batch):
+    """Each response alone, unpadded, through the model's own forward and log_softmax."""
+    sums = []
+    for prompt, response in rows_of(batch):
+        ids = torch.tensor([prompt + response])
+        logits = model(input_ids=ids, use_cache=False).logits.float()
+        log_probs = torch.log_softmax(logits[0, :-1], dim=-1)
+        token = log_probs[torch.arange(ids.shape[1] - 1), ids[0, 1:]]
+        sums.append(token[-min(len(response), ids.shape[1] - 1) :].sum())
+    return torch.stack(sums).view(len(batch.lengths), -1)
+
+
+def gradients(model):
+    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return {name: grad.clone() for name, grad in found.items()}
+
+
+def assert_same_gradients(found, expected, rtol=1e-5):
+    assert found.keys() == expected.keys()
+    for name, grad in expected.items():
+        gap = (found[name] - grad).norm()
+        # A gradient that cancels to rounding noise has no relative accuracy.
+        assert gap <= rtol * grad.norm() + 1e-6, f"{name}: {gap} against {grad.norm()}"
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_gives_its_own_log_softmax(name):
+    model = make(name)
+    engine = LogProbs(model)
+    assert engine.form == ARCHITECTURES[name][2]
+    assert engine.head == "linear"
+    torch.testing.assert_close(
+        engine(model, UNEVEN).sums, by_hand(model, UNEVEN), atol=1e-4, rtol=0
+    )
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "cohere", "phi", "gpt2"])
+@pytest.mark.parametrize("head", ["linear", "own", "full"])
+def test_gradients_equal_autograd_through_full_logits(name, head):
+    model = make(name)
+    weights = torch.tensor([[1.0, -0.5], [0.3, 2.0], [-1.0, 1.0], [0.7, 0.1]])
+    (by_hand(model, UNEVEN) * weights).sum().backward()
+    expected = gradients(model)
+    model.zero_grad()
+    engine = LogProbs(model, head=head, chunk_tokens=5)
+    (engine(model, UNEVEN).sums * weights).sum().backward()
+    assert_same_gradients(gradients(model), expected)
+
+
+@pytest.mark.parametrize("form", ["two_rows", "shared"])
+@pytest.mark.parametrize("chunk", [1, 7, 64])
+def test_chunks_do_not_matter(form, chunk):
+    model = make()
+    sums = LogProbs(model, form=form, chunk_tokens=chunk)(model, UNEVEN).sums
+    torch.testing.assert_close(sums, by_hand(model, UNEVEN), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2"])
+def test_padding_side_does_not_matter(name):
+    model = make(name)
+    right, left = (LogProbs(model, form="two_rows", padding_side=s) for s in ("right", "left"))
+    torch.testing.assert_close(
+        right(model, UNEVEN).sums, left(model, UNEVEN).sums, atol=1e-4, rtol=0
+    )
+
+
+@pytest.mark.parametrize("form", ["two_rows", "shared"])
+def test_batch_size_does_not_matter(form):
+    model = make()
+    engine = LogProbs(model, form=form)
+    alone = []
+    start = 0
+    for lengths in UNEVEN.lengths:
+        stop = start + int(lengths.sum())
+        alone.append(engine(model, TokenBatch(UNEVEN.tokens[start:stop], lengths[None])).sums)
+        start = stop
+    torch.testing.assert_close(engine(model, UNEVEN).sums, torch.cat(alone), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("responses", [1, 3, 4])
+@pytest.mark.parametrize("form", ["two_rows", "shared"])
+def test_any_number_of_responses(form, responses):
+    model = make()
+    batch = make_batch([[5, *range(1, responses + 1)], [2, *range(3, responses + 3)]])
+    scores = LogProbs(model, form=form)(model, batch)
+    assert scores.lengths.tolist() == batch.lengths[:, 1:].tolist()
+    torch.testing.assert_close(scores.sums, by_hand(model, batch), atol=1e-4, rtol=0)
+
+
+def test_forms_give_the_same_gradients():
+    model, found = make(), []
+    for form in ("two_rows", "shared"):
+        model.zero_grad()
+        LogProbs(model, form=form)(model, UNEVEN).sums.square().mean().backward()
+        found.append(gradients(model))
+    assert_same_gradients(*found)
+
+
+def test_two_halves_accumulate_to_the_whole():
+    model = make()
+    engine = LogProbs(model)
+    whole = make_batch([[7, 5, 9], [3, 12, 1]])
+    halves = [
+        TokenBatch(whole.tokens[:21], whole.lengths[:1]),
+        TokenBatch(whole.tokens[21:], whole.lengths[1:]),
+    ]
+    engine(model, whole).sums.sum().backward()
+    expected = gradients(model)
+    model.zero_grad()
+    for half in halves:
+        engine(model, half).sums.sum().backward()
+    assert_same_gradients(gradients(model), expected)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2"])
+def test_activation_checkpointing_changes_nothing(name):
+    model = make(name)
+    engine = LogProbs(model)
+    engine(model, UNEVEN).sums.sum().backward()
+    expected = gradients(model)
+    model.zero_grad()
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    (enable or model.gradient_checkpointing_enable)()
+    sums = engine(model, UNEVEN).sums
+    torch.testing.assert_close(sums, by_hand(model, UNEVEN), atol=1e-4, rtol=0)
+    sums.sum().backward()
+    assert_same_gradients(gradients(model), expected)
+
+
+@pytest.mark.parametrize("targets", [["q_proj", "v_proj"], ["q_proj", "lm_head"]])
+def test_lora_scores_and_gradients(targets):
+    model = with_lora(make(), target_modules=targets, init_lora_weights=False)
+    engine = LogProbs(model, chunk_tokens=5)
+    assert engine.head == ("own" if "lm_head" in targets else "linear")
+    by_hand(model, UNEVEN).square().mean().backward()
+    expected = gradients(model)
+    assert all("lora_" in name for name in expected)
+    model.zero_grad()
+    sums = engine(model, UNEVEN).sums
+    torch.testing.assert_close(sums, by_hand(model, UNEVEN), atol=1e-4, rtol=0)
+    sums.square().mean().backward()
+    assert_same_gradients(gradients(model), expected)
+
+
+@pytest.mark.parametrize("kind", ["full", "lora", "lora_on_the_head"])
+def test_implicit_reward_is_exactly_zero_at_step_zero(kind):
+    model = make()
+    if kind != "full":
+        targets = ["q_proj", "lm_head"] if kind == "lora_on_the_head" else ["q_proj", "down_proj"]
+        model = with_lora(model, target_modules=targets)
+    engine = LogProbs(model)
+    batches = [UNEVEN, make_batch([[4, 6, 2]])]
+    cache = ReferenceCache.compute(model, batches, engine=engine, progress=False)
+    policy = torch.cat([engine(model, batch).sums for batch in batches])
+    assert torch.equal(policy - cache.sums, torch.zeros(5, 2))
+
+
+@pytest.mark.parametrize("form", ["two_rows", "shared"])
+@pytest.mark.parametrize("head", ["linear", "own"])
+def test_bfloat16_stays_within_bounds(form, head):
+    model = make(initializer_range=0.05)
+    exact = LogProbs(model)(model, UNEVEN)
+    rounded = model.bfloat16()
+    sums = LogProbs(rounded, form=form, head=head)(rounded, UNEVEN).sums
+    assert sums.dtype == torch.float32
+    assert ((sums - exact.sums).abs() / exact.lengths).max() < 0.02  # nats a token
+
+
+def test_autocast_is_honoured():
+    model = make(initializer_range=0.05)
+    engine = LogProbs(model)
+    exact = engine(model, UNEVEN)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        sums = engine(model, UNEVEN).sums
+    assert sums.dtype == torch.float32
+    assert not torch.equal(sums, exact.sums)
+    assert ((sums - exact.sums).abs() / exact.lengths).max() < 0.02
+    sums.sum().backward()
+    assert all(torch.isfinite(grad).all() for grad in gradients(model).values())
+
+
+class Largest(TorchDispatchMode):
+    """The most elements of any tensor that an operation makes."""
+
+    def __init__(self):
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_flatten(out)[0]:
+            if isinstance(leaf, torch.Tensor):
+                self.numel = max(self.numel, leaf.numel())
+        return out
+
+
+def largest(model, batch, **options):
+    engine = LogProbs(model, **options)
+    with Largest() as seen:
+        engine(model, batch).sums.sum().backward()
+    return seen.numel
+
+
+@pytest.mark.parametrize("head", ["linear", "own"])
+def test_no_tensor_of_all_logits(head):
+    vocabulary = 4001
+    model = make(vocab_size=vocabulary)
+    lengths = [[20, 40, 40]] * 4
+    batch = make_batch(lengths)
+    scored = 4 * 2 * 40
+    allowed = vocabulary * 32 + 1  # the weight and its gradient are the largest left
+    assert largest(model, batch, head=head, chunk_tokens=16) <= allowed < scored * vocabulary
+    assert largest(model, batch, head="full") >= 4 * 2 * 59 * vocabulary
+
+
+def test_an_unknown_head_goes_through_the_model_itself():
+    model = make()
+    plain = type(model).forward
+
+    def warped(self, *args, **kwargs):
+        out = plain(self, *args, **kwargs)
+        out.logits = out.logits + 0.3 * torch.sin(out.logits)
+        return out
+
+    model.forward = warped.__get__(model)
+    engine = LogProbs(model)
+    assert (engine.head, engine.form) == ("own", "shared")
+    sums = engine(model, UNEVEN).sums
+    torch.testing.assert_close(sums, by_hand(model, UNEVEN), atol=1e-4, rtol=0)
+
+
+def test_a_cap_that_only_large_logits_show_is_found():
+    model = make(initializer_range=0.02)
+    plain = type(model).forward
+
+    def capped(self, *args, **kwargs):
+        out = plain(self, *args, **kwargs)
+        out.logits = 30.0 * torch.tanh(out.logits / 30.0)
+        return out
+
+    model.forward = capped.__get__(model)
+    assert LogProbs(model).head == "own"
+
+
+def test_full_logits_are_the_last_resort_and_said_so():
+    model = make()
+    plain = type(model).forward
+
+    def shifted(self, input_ids=None, **kwargs):  # logits that depend on more than the states
+        out = plain(self, input_ids=input_ids, **kwargs)
+        out.logits = out.logits.roll(1, -1) * (1 + input_ids[..., None] % 2)
+        return out
+
+    model.forward = shifted.__get__(model)
+    with pytest.warns(RuntimeWarning, match="full logits are computed"):
+        engine = LogProbs(model)
+    assert (engine.head, engine.form) == ("full", "two_rows")
+    sums = engine(model, UNEVEN).sums
+    torch.testing.assert_close(sums, by_hand(model, UNEVEN), atol=1e-4, rtol=0)
+
+
+def test_inside_a_distributed_wrapper(tmp_path):
+    from torch import distributed
+    from torch.nn.parallel import DistributedDataParallel
+
+    model = make()
+    engine = LogProbs(model)
+    engine(model, UNEVEN).sums.sum().backward()
+    expected = gradients(model)
+    model.zero_grad()
+    store = f"file://{tmp_path / 'store'}"
+    distributed.init_process_group("gloo", init_method=store, rank=0, world_size=1)
+    try:
+        wrapped = DistributedDataParallel(model)
+        calls = []
+        wrapped.register_comm_hook(None, count_buckets(calls))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            engine(wrapped, UNEVEN).sums.sum().backward()
+    finally:
+        distributed.destroy_process_group()
+    assert calls, "gradients were not handed to the other processes"
+    assert_same_gradients(gradients(model), expected)
+
+
+def count_buckets(calls):
+    def hook(state, bucket):
+        calls.append(bucket.index())
+        future = torch.futures.Future()
+        future.set_result(bucket.buffer())
+        return future
+
+    # The annotations are objects, as the reducer asks for, not strings.
+    hook.__annotations__ = {
+        "bucket": torch.distributed.GradBucket,
+        "return": torch.futures.Future[torch.Tensor],
+    }
+    return hook

@@ -1,0 +1,182 @@
+import dataclasses
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers", reason="needs the [language] extra")
+
+from pluralign import DataError, IncompatibleError, TokenBatch  # noqa: E402
+from pluralign.engines import LogProbs, ReferenceCache, reference_key  # noqa: E402
+
+TOKENS = torch.arange(3, 21)
+BATCHES = [
+    TokenBatch(TOKENS[:12], torch.tensor([[2, 3, 1], [3, 1, 2]])),
+    TokenBatch(TOKENS[12:], torch.tensor([[2, 2, 2]])),
+]
+
+
+def make(seed=0):
+    torch.manual_seed(seed)
+    config = transformers.LlamaConfig(
+        vocab_size=50,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+    )
+    return transformers.LlamaForCausalLM(config)
+
+
+@pytest.fixture
+def model():
+    return make()
+
+
+def with_lora(model, **settings):
+    peft = pytest.importorskip("peft")
+    return peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj"], **settings))
+
+
+peft_warns = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
+
+
+def test_rows_are_the_engine_s(model):
+    engine = LogProbs(model)
+    cache = ReferenceCache.compute(model, BATCHES, engine=engine, progress=False)
+    assert len(cache) == 3
+    assert not cache.sums.requires_grad
+    for rows, batch in (([0, 1], BATCHES[0]), ([2], BATCHES[1])):
+        scores = engine(model, batch)
+        assert torch.equal(cache.rows(rows).sums, scores.sums.detach())
+        assert torch.equal(cache.rows(torch.tensor(rows)).lengths, scores.lengths)
+    assert torch.equal(cache.rows([2, 0]).sums, cache.sums[[2, 0]])
+
+
+def test_save_and_load(model, tmp_path):
+    cache = ReferenceCache.compute(model, BATCHES, progress=False, max_length=32)
+    cache.save(tmp_path / "run")
+    again = ReferenceCache.load(tmp_path / "run", cache.key)
+    assert torch.equal(again.sums, cache.sums)
+    assert torch.equal(again.lengths, cache.lengths)
+    assert json.loads((tmp_path / "run" / "reference.json").read_text())["max_length"] == 32
+    names = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert names == ["reference.json", "reference.safetensors"]
+
+
+def test_the_key_does_not_depend_on_batching(model):
+    engine = LogProbs(model)
+    lengths = torch.cat([batch.lengths for batch in BATCHES])
+    whole = [TokenBatch(TOKENS, lengths)]
+    assert reference_key(model, whole, engine) == reference_key(model, BATCHES, engine)
+
+
+def changed_token(model):
+    tokens = BATCHES[1].tokens.clone()
+    tokens[0] += 1
+    return {"batches": [BATCHES[0], BATCHES[1]._replace(tokens=tokens)]}
+
+
+def changed_boundary(model):
+    return {"batches": [BATCHES[0], BATCHES[1]._replace(lengths=torch.tensor([[1, 3, 2]]))]}
+
+
+def changed_weight(model):
+    with torch.no_grad():
+        model.model.norm.weight[0] += 1e-6
+    return {}
+
+
+def changed_dtype(model):
+    model.bfloat16()
+    return {}
+
+
+def changed_attention(model):
+    model.set_attn_implementation("eager")
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (changed_token, "tokens"),
+        (changed_boundary, "tokens"),
+        (changed_weight, "weights"),
+        (changed_dtype, "dtype"),
+        (changed_attention, "attention"),
+        (lambda model: {"max_length": 7}, "max_length"),
+        (lambda model: {"truncation": "left_prompt"}, "truncation"),
+    ],
+)
+def test_every_change_is_refused_by_name(model, tmp_path, change, part):
+    ReferenceCache.compute(model, BATCHES, progress=False).save(tmp_path)
+    settings = {"batches": BATCHES} | change(model)
+    key = reference_key(model, engine=LogProbs(model), **settings)
+    with pytest.raises(IncompatibleError, match=rf"changed:.* {part} \(stored"):
+        ReferenceCache.load(tmp_path, key)
+
+
+def test_a_new_engine_version_or_logit_shape_is_refused(model, tmp_path):
+    cache = ReferenceCache.compute(model, BATCHES, progress=False)
+    cache.save(tmp_path)
+    key = dataclasses.replace(cache.key, engine_version=0, logits="linear scale=2.0 softcap=None")
+    with pytest.raises(IncompatibleError, match=r"logits .*; engine_version \(stored 1, now 0\)"):
+        ReferenceCache.load(tmp_path, key)
+
+
+def test_nothing_or_rubbish_on_disk(model, tmp_path):
+    key = ReferenceCache.compute(model, BATCHES, progress=False).key
+    with pytest.raises(DataError, match="no reference cache here"):
+        ReferenceCache.load(tmp_path, key)
+    (tmp_path / "reference.safetensors").write_bytes(b"not a tensor")
+    with pytest.raises(DataError, match="not a reference cache"):
+        ReferenceCache.load(tmp_path, key)
+
+
+def test_a_failed_write_leaves_the_old_cache(model, tmp_path, monkeypatch):
+    import safetensors.torch
+
+    cache = ReferenceCache.compute(model, BATCHES, progress=False)
+    cache.save(tmp_path)
+
+    def torn(tensors, path, metadata=None):
+        path.write_bytes(b"half a file")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", torn)
+    with pytest.raises(OSError, match="disk full"):
+        cache.save(tmp_path)
+    assert torch.equal(ReferenceCache.load(tmp_path, cache.key).sums, cache.sums)
+
+
+def test_batches_must_fit(model):
+    with pytest.raises(DataError, match="at least one batch"):
+        ReferenceCache.compute(model, [], progress=False)
+    three = TokenBatch(TOKENS[:7], torch.tensor([[1, 2, 2, 2]]))
+    with pytest.raises(DataError, match=r"number of responses; got \[2, 3\]"):
+        ReferenceCache.compute(model, [*BATCHES, three], progress=False)
+
+
+@peft_warns
+def test_an_adapter_is_switched_off_for_the_reference(model, tmp_path):
+    plain = ReferenceCache.compute(model, BATCHES, progress=False)
+    adapted = with_lora(make(), init_lora_weights=False)
+    engine = LogProbs(adapted)
+    cache = ReferenceCache.compute(adapted, BATCHES, engine=engine, progress=False)
+    assert torch.equal(cache.sums, plain.sums)
+    assert cache.key.weights == plain.key.weights
+    assert cache.key.adapter == "disabled"
+    assert not torch.equal(engine(adapted, BATCHES[0]).sums, cache.sums[:2])
+
+
+@peft_warns
+def test_an_adapter_can_be_part_of_the_reference(model):
+    adapted = with_lora(model, init_lora_weights=False)
+    engine = LogProbs(adapted)
+    settings = {"engine": engine, "disable_adapter": False}
+    cache = ReferenceCache.compute(adapted, BATCHES, progress=False, **settings)
+    assert torch.equal(engine(adapted, BATCHES[0]).sums, cache.sums[:2])
+    with torch.no_grad():
+        next(p for n, p in adapted.named_parameters() if "lora_B" in n).add_(1.0)
+    assert reference_key(adapted, BATCHES, **settings).weights != cache.key.weights
