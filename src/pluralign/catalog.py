@@ -100,8 +100,8 @@ class Method:
 
     @property
     def page(self) -> str:
-        """Path of the method's page in the documentation."""
-        return f"docs/methods/{self.key}.md"
+        """Path of the method's page in the documentation; the baselines share one."""
+        return f"docs/methods/{'baselines' if self.baseline else self.key}.md"
 
 
 def find(key: str) -> Method:
@@ -144,7 +144,13 @@ METHODS: tuple[Method, ...] = (
         ),
         parts=(
             Part(
-                "objectives.DPO", "objective", ({}, {"beta": 0.5, "length_normalise": "token_mean"})
+                "objectives.DPO",
+                "objective",
+                (
+                    {},
+                    {"beta": 0.5, "length_normalise": "token_mean"},
+                    {"reference_weight": 0.5},
+                ),
             ),
         ),
         needs="pairs, a reference model",
@@ -290,7 +296,10 @@ METHODS: tuple[Method, ...] = (
                     {"flip_rate": 0.2, "link": "squared"},
                     {"flip_rate": 0.2, "link": "hinge"},
                     {"flip_rate": 0.2, "link": "probit"},
+                    {"flip_rate": 0.2, "link": "probit", "variant": "forward"},
+                    {"flip_rate": "per_pair", "length_normalise": "token_mean"},
                     {"rho_plus": 0.1, "rho_minus": 0.3},
+                    {"rho_plus": 0.1, "rho_minus": 0.3, "variant": "forward"},
                 ),
             ),
             Part("objectives.RobustPlackettLuce", "function"),
@@ -348,7 +357,19 @@ METHODS: tuple[Method, ...] = (
             arxiv="2406.09279",
             venue="NeurIPS",
         ),
-        parts=(Part("objectives.BradleyTerry", "objective", ({}, {"tie_threshold": 0.3})),),
+        parts=(
+            Part(
+                "objectives.BradleyTerry",
+                "objective",
+                (
+                    {},
+                    {"target_margin": 0.5},
+                    {"target_margin": "per_pair", "tie_threshold": 0.3},
+                    {"tie_threshold": 0.3},
+                    {"flip_rate": "per_pair"},
+                ),
+            ),
+        ),
         needs="pairs; for the reward model only, so far",
         extra="language",
     ),
