@@ -101,7 +101,7 @@ def _check_complete(header: GgufHeader) -> None:
 def _model(path: Path, header: GgufHeader, dtype: torch.dtype) -> PreTrainedModel:
     import transformers
 
-    # Versions that can keep weights packed do so unless told; packed weights do not train.
+    # Unless told, newer versions keep the mark "quantised", which forbids to train and save.
     config: Any = getattr(transformers, "GgufConfig", None)
     unpacked = {} if config is None else {"quantization_config": config(dequantize=True)}
     try:
@@ -119,9 +119,6 @@ def _model(path: Path, header: GgufHeader, dtype: torch.dtype) -> PreTrainedMode
     missing = sorted(info["missing_keys"]) + sorted(map(str, info["mismatched_keys"]))
     if missing:
         raise header.fail(f"lacks the weights {shown(missing)}; they would be left random.")
-    if getattr(model, "hf_quantizer", None) is not None:
-        # The weights are unpacked; the mark "quantised" would forbid to train and save them.
-        model.hf_quantizer.remove_quantization_config(model)
     return cast("PreTrainedModel", model)
 
 
