@@ -1,0 +1,123 @@
+"""Score pairs with a model, without training anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..data import Preferences, ScoredPairs
+from ..engines import LogProbs
+from ..scores import TokenBatch
+from .config import TrainingConfig
+from .tokenise import TokenPairs, tokenise_pairs
+
+
+def score_pairs(
+    model: Any,
+    pairs: Preferences,
+    tokenizer: Any,
+    *,
+    config: TrainingConfig | None = None,
+    reference: Any = None,
+    beta: float | None = None,
+    max_length: int | None = None,
+) -> ScoredPairs:
+    """Log-probabilities of both responses of each pair under a model.
+
+    Use it to audit models that were not trained here. Pairs whose responses have the
+    same tokens are left out, with a warning.
+
+    Args:
+        model: a transformers causal language model, where it should run.
+        pairs: what to score.
+        tokenizer: the model's tokenizer.
+        config: batch size, length and truncation.
+        reference: a model to take reference scores from.
+        beta: scale that the model was tuned with, kept for the audit.
+        max_length: longest prompt plus response in tokens, instead of the config's.
+
+    Returns:
+        The scored pairs in the order given.
+
+    Raises:
+        DataError: for pairs that cannot be tokenised or are too long.
+        IncompatibleError: for a model or tokenizer that does not fit.
+    """
+    config = config or TrainingConfig()
+    tokens = tokenised(pairs, tokenizer, config, max_length=max_length)
+    size = config.per_device_eval_batch_size
+    sums, lengths = pair_sums(model, LogProbs(model), tokens, size)
+    known = (
+        None if reference is None else pair_sums(reference, LogProbs(reference), tokens, size)[0]
+    )
+    return scored_pairs(pairs, tokens, sums, lengths=lengths, reference=known, beta=beta)
+
+
+def tokenised(
+    pairs: Preferences, tokenizer: Any, config: TrainingConfig, *, max_length: int | None = None
+) -> TokenPairs:
+    """The pairs as token ids, by the rules of a run."""
+    return tokenise_pairs(
+        pairs,
+        tokenizer,
+        max_length=max_length or config.max_length,
+        max_boundary_share=config.max_boundary_share,
+        truncation=config.truncation,
+    )
+
+
+def scored_pairs(
+    pairs: Preferences,
+    tokens: TokenPairs,
+    sums: NDArray[np.float64],
+    *,
+    lengths: NDArray[np.int64] | None = None,
+    reference: NDArray[np.float64] | None = None,
+    **facts: Any,
+) -> ScoredPairs:
+    """Columns ``(N, 2)`` of chosen and rejected beside the pairs that they belong to."""
+    return ScoredPairs(
+        pairs=pairs.select(tokens.kept),
+        chosen=sums[:, 0],
+        rejected=sums[:, 1],
+        ref_chosen=None if reference is None else reference[:, 0],
+        ref_rejected=None if reference is None else reference[:, 1],
+        chosen_length=None if lengths is None else lengths[:, 0],
+        rejected_length=None if lengths is None else lengths[:, 1],
+        **facts,
+    )
+
+
+def pair_sums(
+    model: Any, engine: LogProbs, tokens: TokenPairs, batch_size: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Summed log-probabilities and scored tokens ``(N, 2)``, without gradient."""
+
+    def both(batch: TokenBatch) -> tuple[Tensor, Tensor]:
+        return engine(model, batch)
+
+    sums, lengths = in_batches(both, tokens, batch_size)
+    return sums.astype(np.float64), lengths.astype(np.int64)
+
+
+@torch.no_grad()
+def in_batches(
+    score: Callable[[TokenBatch], tuple[Tensor, ...]], tokens: TokenPairs, batch_size: int
+) -> list[NDArray[Any]]:
+    """Apply a scoring function to rows of similar length at a time; results in row order."""
+    # Longest first: too little memory shows at once, and little is spent on padding.
+    order = np.argsort(-tokens.sizes(), kind="stable")
+    parts = [score(tokens.batch(index)) for index in chunks(order, batch_size)]
+    back = np.argsort(order, kind="stable")
+    return [torch.cat(column).cpu().numpy()[back] for column in zip(*parts, strict=True)]
+
+
+def chunks(order: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
+    """Consecutive parts of an index array."""
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
