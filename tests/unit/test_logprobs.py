@@ -185,6 +185,18 @@ def test_what_is_no_causal_transformers_model_is_refused():
         LogProbs(torch.nn.Linear(2, 2))
 
 
+def test_an_encoder_decoder_is_refused_by_name():
+    config = transformers.T5Config(vocab_size=20, d_model=8, d_kv=4, d_ff=8, num_layers=1)
+    with pytest.raises(IncompatibleError, match="T5ForConditionalGeneration is an encoder-decoder"):
+        LogProbs(transformers.T5ForConditionalGeneration(config))
+
+
+def test_frequencies_that_depend_on_length_are_not_shared(model):
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+    config = type(model.config)(**(model.config.to_dict() | {"rope_parameters": rope}))
+    assert LogProbs(transformers.LlamaForCausalLM(config)).form == "two_rows"
+
+
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
 def test_prompt_learning_is_refused_by_name(model):
     peft = pytest.importorskip("peft")

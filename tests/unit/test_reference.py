@@ -158,6 +158,14 @@ def test_batches_must_fit(model):
         ReferenceCache.compute(model, [*BATCHES, three], progress=False)
 
 
+def test_autocast_is_part_of_the_key(model):
+    engine = LogProbs(model)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        key = reference_key(model, BATCHES, engine)
+    assert key.dtype == "torch.float32 autocast torch.bfloat16"
+    assert key != reference_key(model, BATCHES, engine)
+
+
 @peft_warns
 def test_an_adapter_is_switched_off_for_the_reference(model, tmp_path):
     plain = ReferenceCache.compute(model, BATCHES, progress=False)

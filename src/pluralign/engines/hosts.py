@@ -35,6 +35,11 @@ def core_of(model: nn.Module) -> Any:
         raise IncompatibleError(
             f"{type(model).__name__} is not a transformers model; pass a causal language model."
         )
+    config: Any = model.config
+    if config.is_encoder_decoder:
+        raise IncompatibleError(
+            f"{type(model).__name__} is an encoder-decoder; pass a causal language model."
+        )
     return model
 
 
@@ -122,6 +127,22 @@ def recomputes(core: Any) -> bool:
 def attention_of(core: Any) -> str:
     """Name of the attention implementation."""
     return str(getattr(core.config, "_attn_implementation", None))
+
+
+def precision_of(core: Any) -> str:
+    """Dtype of the weights, and the one of autocast where that is on."""
+    kind = device_of(core).type
+    cast = f" autocast {torch.get_autocast_dtype(kind)}" if torch.is_autocast_enabled(kind) else ""
+    return f"{core.dtype}{cast}"
+
+
+def stretches_positions(core: Any) -> bool:
+    """Whether rotary frequencies depend on the longest position of a pass.
+
+    A prompt on its own would then be rotated otherwise than within a long row.
+    """
+    rope = str(getattr(core.config.get_text_config(), "rope_parameters", None))
+    return any(f"'{kind}'" in rope for kind in ("dynamic", "longrope"))
 
 
 @contextmanager

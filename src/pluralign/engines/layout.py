@@ -77,8 +77,8 @@ def lay_out(
     """Lay a batch out in a form.
 
     ``two_rows`` writes ``prompt ++ response`` once per response. ``shared`` writes each
-    prompt once; a batch with an empty prompt has nothing to share and becomes
-    ``two_rows``. The first token of a row has no prediction and is never scored.
+    prompt once; a batch with an empty prompt or a single response each has nothing to
+    share and becomes ``two_rows``. The first token of a row has no prediction and is never scored.
 
     Args:
         batch: B prompts with K responses each.
@@ -99,7 +99,8 @@ def lay_out(
         ([[5, 6, 7], [5, 6, 8]], [7, 8, 9])
     """
     _check(batch)
-    if form == "shared" and bool((batch.lengths[:, 0] > 0).all()):
+    several = batch.lengths.shape[1] > 2
+    if form == "shared" and several and bool((batch.lengths[:, 0] > 0).all()):
         return _shared(batch, pad_id)
     return _two_rows(batch, pad_id, padding_side)
 

@@ -24,8 +24,10 @@ from .hosts import (
     device_of,
     has_dropout,
     inside,
+    precision_of,
     recomputes,
     scoring_mode,
+    stretches_positions,
 )
 from .layout import Form, Rows, Side, lay_out
 from .projection import HeadKind, choose, log_softmax_at, project, run_body, tolerance
@@ -81,7 +83,7 @@ class LogProbs:
             distributed training. What is chosen here is checked against its own forward.
         form: ``"auto"``, ``"two_rows"`` or ``"shared"``.
         head: ``"auto"``, ``"linear"``, ``"own"`` or ``"full"`` (see ``projection``).
-        chunk_tokens: hidden states projected at a time; by default a 16 MiB buffer.
+        chunk_tokens: hidden states projected at a time; by default as many as fill a buffer.
         padding_side: of ``two_rows``; results do not depend on it.
 
     Raises:
@@ -115,11 +117,11 @@ class LogProbs:
         self.padding_side: Side = padding_side
         self.chunk_tokens = chunk_tokens
         self._projection = choose(core, head)
-        self._dropout = has_dropout(model)
+        self._dropout = has_dropout(core)
         self._form_difference: float | None = None
         self._form: Form = "two_rows"
         self._form = self._choose_form(model, form)
-        self._facts = {"attention": attention_of(core), "dtype": str(core.dtype)}
+        self._facts = {"attention": attention_of(core), "dtype": precision_of(core)}
 
     @property
     def form(self) -> Form:
@@ -211,6 +213,8 @@ class LogProbs:
             return "full logits need every row whole"
         if self.padding_side == "left":
             return "prompts are padded on the right"
+        if stretches_positions(core):
+            return "its rotary frequencies depend on the length of a row"
         try:
             self._form_difference = self._difference_when_shared(model, _probe_batch(core))
         except _NoSharedCacheError as error:

@@ -57,6 +57,8 @@ def choose(core: Any, head: HeadKind | Literal["auto"] = "auto") -> Projection:
     Raises:
         IncompatibleError: if a head was asked for by name and its logits differ.
     """
+    if head == "full":
+        return Projection("full")
     with torch.no_grad(), scoring_mode(core):
         found = _right_heads(core)
     if head != "auto":
@@ -66,7 +68,7 @@ def choose(core: Any, head: HeadKind | Literal["auto"] = "auto") -> Projection:
             f"{type(core).__name__} does not give its own logits through head={head!r}; "
             "use head='auto'."
         )
-    if found[0].kind == "full" and head == "auto":
+    if found[0].kind == "full":
         warnings.warn(
             f"{type(core).__name__}: neither a chunked linear head nor the model's own head on "
             f"selected positions gives its logits (differences {found[0].differences}); full "
@@ -78,29 +80,43 @@ def choose(core: Any, head: HeadKind | Literal["auto"] = "auto") -> Projection:
 
 
 def _right_heads(core: Any) -> list[Projection]:
+    """Every head that gives the model's own logits; the fastest and surest first."""
     ids = _tiny_ids(core)
     positions = torch.arange(ids.shape[1], device=ids.device).expand(len(ids), -1)
     truth = core(input_ids=ids, use_cache=False).logits
-    limit = tolerance(truth.dtype)
-    found: list[Projection] = []
+    unproven: list[Projection] = []
     tried: dict[str, float] = {}
     for index, body in enumerate(bodies_of(core)):
-        output = run_body(body, Inputs(ids, positions, None))
-        hidden = output.last_hidden_state
-        own = _difference(_own_logits(core, body, output, hidden), truth)
-        tried.setdefault("own", own)
-        for shape in _shapes(core) if _is_plain(core.get_output_embeddings()) else ():
-            linear = _difference(_linear_logits(core, hidden, shape), truth)
-            if linear <= limit and own <= limit:
-                linear = max(linear, _probe(core, body, output, hidden, shape))
-            tried["linear"] = min(linear, tried.get("linear", linear))
-            if linear <= limit:
-                found.append(Projection("linear", shape, index, {"linear": linear}))
-        if own <= limit:
-            found.append(Projection("own", body=index, differences={"own": own}))
-        if found:
-            break
-    return [*found, Projection("full", differences=tried)]
+        try:
+            output = run_body(body, Inputs(ids, positions, None))
+            own = _difference(_own_logits(core, body, output, output.last_hidden_state), truth)
+        except _STRANGE:  # a forward that does not follow the convention
+            continue
+        tried["own"] = min(own, tried.get("own", own))
+        proven = own <= tolerance(truth.dtype)
+        linear = _linear_heads(core, index, output, truth, proven)
+        if proven:
+            return [*linear, Projection("own", body=index, differences={"own": own})]
+        unproven += linear
+    return [*unproven, Projection("full", differences=tried)]
+
+
+_STRANGE = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+
+
+def _linear_heads(
+    core: Any, index: int, output: Any, truth: Tensor, proven: bool
+) -> list[Projection]:
+    """The linear heads that give the logits of a tiny batch and, if they can be had, large ones."""
+    body, hidden = bodies_of(core)[index], output.last_hidden_state
+    found: list[Projection] = []
+    for shape in _shapes(core) if _is_plain(core.get_output_embeddings()) else ():
+        gap = _difference(_linear_logits(core, hidden, shape), truth)
+        if proven:
+            gap = max(gap, _probe(core, body, output, hidden, shape))
+        if gap <= tolerance(truth.dtype):
+            found.append(Projection("linear", shape, index, {"linear": gap}))
+    return found
 
 
 def tolerance(dtype: torch.dtype) -> float:
@@ -194,7 +210,7 @@ def project(
             chunk_tokens=chunk_tokens,
         )
     body = bodies_of(core)[projection.body]
-    chunk = chunk_tokens or default_chunk(core.get_input_embeddings().weight.shape[0])
+    chunk = chunk_tokens or default_chunk(len(core.get_input_embeddings().weight), hidden.device)
 
     def piece(states: Tensor, chosen: Tensor) -> Tensor:
         return log_softmax_at(_own_logits(core, body, output, states[None])[0], chosen)

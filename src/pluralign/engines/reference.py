@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import DataError, IncompatibleError
 from ..scores import TokenBatch
-from .hosts import attention_of, core_of
+from .hosts import attention_of, core_of, precision_of
 from .logprobs import ENGINE_VERSION, LogProbs, SequenceScores
 
 _TENSORS, _KEY = "reference.safetensors", "reference.json"
@@ -31,7 +31,7 @@ class ReferenceKey:
         tokens: SHA-256 of token ids and lengths, however they are batched.
         weights: SHA-256 of names and values of the weights, with the adapter's if active.
         adapter: ``"none"``, ``"disabled"`` or ``"active"``.
-        dtype: dtype of the model.
+        dtype: dtype of the weights, and of autocast.
         attention: attention implementation.
         logits: head, scale and soft-cap.
         max_length: tokens a row was cut to; ``None`` if it was not cut.
@@ -76,7 +76,7 @@ def reference_key(
         tokens=_hash_tokens(batches),
         weights=_hash_weights(core, _adapter_prefix(model) if disable_adapter else None),
         adapter=("disabled" if disable_adapter else "active") if adapted else "none",
-        dtype=str(core.dtype),
+        dtype=precision_of(core),
         attention=attention_of(core),
         logits="{head} scale={logit_scale} softcap={logit_softcap}".format(**facts),
         max_length=max_length,
