@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,33 +24,68 @@ _MAX_ROWS_SHOWN = 5
 
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
-    """The objects of a JSON Lines file (``.jsonl`` or ``.jsonl.gz``); blank lines are skipped.
+    """All objects of a JSON Lines file at once; see :func:`iter_jsonl`."""
+    return list(iter_jsonl(path))
+
+
+def iter_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON Lines file (``.jsonl`` or ``.jsonl.gz``), one line in memory.
+
+    Blank lines are skipped; a byte order mark at the start is accepted.
 
     Raises:
-        DataError: naming the line, for text that is not UTF-8 or not a JSON object.
+        DataError: naming the line, for text that is not UTF-8 or not a JSON object; or the
+            file, if it cannot be read or its compressed data are broken.
+        FileNotFoundError: if there is no such file.
     """
-    path = Path(path)
-    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    rows: list[dict[str, Any]] = []
-    for number, line in enumerate(raw.split(b"\n"), start=1):
+    source = str(path)
+    for number, line in _numbered_lines(Path(path)):
         if not line.strip():
             continue
         try:
-            row = json.loads(line.decode("utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+            row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        except (ValueError, RecursionError) as error:
             raise DataError(
                 f"line {number} is not JSON ({error}); mend or remove it.",
-                source=str(path),
+                source=source,
                 rows=[number - 1],
             ) from error
         if not isinstance(row, dict):
             raise DataError(
                 f"line {number} must be a JSON object; got {shown(row)}.",
-                source=str(path),
+                source=source,
                 rows=[number - 1],
             )
-        rows.append(cast("dict[str, Any]", row))
-    return rows
+        yield cast("dict[str, Any]", row)
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """The bytes of a file, decompressed if its name ends in ``.gz``."""
+    return cast("IO[bytes]", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+
+
+@contextmanager
+def reading(source: str) -> Generator[None]:
+    """Turn what the system says about an unreadable file into a :class:`DataError`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(
+            f"the compressed data are cut off or broken ({error}); get the file again.",
+            source=source,
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"cannot be read ({error.strerror or error}); check the file and its permissions.",
+            source=source,
+        ) from error
+
+
+def _numbered_lines(path: Path) -> Generator[tuple[int, bytes]]:
+    with reading(str(path)), open_bytes(path) as stream:
+        yield from enumerate(stream, start=1)
 
 
 def take_column(
@@ -73,8 +110,8 @@ def numbers(values: Any, name: str, source: str) -> NDArray[np.float64]:
     """One numeric column as float64 of shape ``(N,)``."""
     try:
         array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        bad = [i for i, value in enumerate(values) if not isinstance(value, (int, float))]
+    except (TypeError, ValueError, OverflowError) as error:
+        bad = [i for i, value in enumerate(values) if not _is_number(value)]
         detail = f"row {bad[0]} has {shown(values[bad[0]])}" if bad else str(error)
         raise DataError(f"{name} must hold numbers; {detail}.", source=source, rows=bad) from error
     if array.ndim != 1:
@@ -82,6 +119,14 @@ def numbers(values: Any, name: str, source: str) -> NDArray[np.float64]:
             f"{name} must have one value a pair; got shape {array.shape}.", source=source
         )
     return array
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
 
 
 def frozen_text(text: Any) -> Any:
@@ -92,7 +137,9 @@ def frozen_text(text: Any) -> Any:
 def text_problem(text: object, *, empty_allowed: bool) -> str:
     """Why a value is no usable text; empty if it is one."""
     if isinstance(text, str):
-        return "" if text.strip() or empty_allowed else "is blank"
+        if not text.strip() and not empty_allowed:
+            return "is blank"
+        return _damage(text)
     if not isinstance(text, tuple):
         return f"must be a string, a list of messages or token ids; got {shown(text)}"
     parts = cast("tuple[Any, ...]", text)
@@ -106,6 +153,17 @@ def text_problem(text: object, *, empty_allowed: bool) -> str:
         turn = cast("Mapping[str, Any]", part)
         if not isinstance(turn.get("role"), str) or not isinstance(turn.get("content"), str):
             return f"has a message without 'role' and 'content' strings: {shown(dict(turn))}"
+        if damage := _damage(turn["content"]):
+            return damage
+    return ""
+
+
+def _damage(text: str) -> str:
+    """Why a string cannot come from an intact text file; empty if it can."""
+    if "\0" in text:
+        return f"contains a NUL character: {shown(text)}"
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        return f"is no valid Unicode (half of a surrogate pair): {shown(text)}"
     return ""
 
 
