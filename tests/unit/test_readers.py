@@ -266,6 +266,7 @@ BAD_ROWS = {
     "nothing": ([], {}, "no pairs"),
     "not a mapping": ([ROWS[0], ["x"]], {}, "row 1: must be a mapping of columns"),
     "no chosen": ([{"prompt": "a", "rejected": "b"}], {}, "no column 'chosen'; the columns are"),
+    "no columns": ([{"a": 1}], {}, "no column 'prompt' or 'chosen' or 'rejected'"),
     "null beside text": ([ROWS[0], ROWS[0] | {"chosen": None}], {}, "row 1: chosen is missing"),
     "number as text": ([ROWS[0] | {"chosen": 4}], {}, "row 0: chosen must be a string"),
     "mixed kinds": ([ROWS[0], CHATS[0]], {}, "row 1: prompt is a list of messages where a string"),

@@ -88,7 +88,8 @@ def _demand_columns(rows: Sequence[Mapping[str, Any]], form: Format, source: str
     absent = [name for name in _columns(form) if name not in present]
     if rows and absent:
         raise DataError(
-            f"there is no column {absent[0]!r}; the columns are {sorted(map(str, present))}. "
+            f"there is no column {' or '.join(map(repr, absent))}; the columns are "
+            f"{sorted(map(str, present))}. "
             f"Rename them, or give another format= than {form!r}.",
             source=source,
         )

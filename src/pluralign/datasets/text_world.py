@@ -87,6 +87,13 @@ class _Settings:
             for name, share in self.shares.items()
             if not sizes.admits(share)
         ]
+        if not found:
+            sizes_of_groups = _divide(self.n_train, self.shares)
+            found += [
+                f"n_train={self.n_train} and shares leave no pair to group {name!r}."
+                for name, size in sizes_of_groups.items()
+                if not size
+            ]
         if self.n_gold > self.n_train:
             found.append(f"n_gold must be at most n_train={self.n_train}; got {self.n_gold}.")
         return found
@@ -191,7 +198,8 @@ def make_text_world(
         seed: >= 0; the same seed and arguments give the same world.
         n_train: training pairs of all groups together.
         n_eval: evaluation pairs, divided equally between the groups.
-        n_gold: training pairs whose label was examined, divided equally likewise.
+        n_gold: training pairs whose label was examined, divided equally likewise (all
+            pairs of a group that has fewer).
         n_sft: demonstrations.
         groups: weight of attributes by group.
         flip_rates: probability in [0, 0.5) of a reversed label, by group.
