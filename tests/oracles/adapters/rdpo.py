@@ -101,7 +101,7 @@ def linear_minimiser(objective, features):
     theta = torch.zeros(features.shape[1], dtype=torch.float64)
     for _ in range(200):
         slope = torch.func.grad(mean_loss)(theta)
-        step = torch.linalg.pinv(torch.func.hessian(mean_loss)(theta)) @ slope
+        step = torch.linalg.pinv(torch.func.jacrev(torch.func.grad(mean_loss))(theta)) @ slope
         size = 1.0
         while size > 1e-6 and mean_loss(theta - size * step) > mean_loss(theta):
             size /= 2

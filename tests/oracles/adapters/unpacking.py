@@ -25,6 +25,7 @@ def reward_model(inputs):
         "accuracy": terms.metrics["rewards/accuracies"].mean(),
         "mean_margin": terms.metrics["rewards/margins"].mean(),
     }
+    found["loss_with_margin"] = found["loss"]  # margin 0 by default
     target = inputs.get("margin")
     if target is not None:
         target = tensor(target).expand_as(scores.chosen)
