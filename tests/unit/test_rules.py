@@ -39,7 +39,6 @@ from pluralign.rules import (
         (OneOf("a", 1, True), ["a", 1, True], [1.0, "b", None, False], "one of 'a', 1, True"),
         (Kind(bool), [True, False], [1, 0, "True", None], "a bool"),
         (Kind(str), ["", "x"], [1, None, b"x"], "a str"),
-        (Kind(int), [3], [True, 3.0], "a int"),
         (
             AnyOf(Within(0.0, 0.5, closed="left"), OneOf("per_pair"), None),
             [0.2, "per_pair", None],
