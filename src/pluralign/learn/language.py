@@ -184,7 +184,8 @@ class PreferenceTrainer(LanguageTrainer):
             return
         cache = self._cache or self._computed()
         self._check(cache)
-        cache.save(self.output_dir / "reference")
+        if self.host.is_world_process_zero():
+            cache.save(self.output_dir / "reference")
         sums = cache.sums.double().numpy()
         start = 0
         for tokens in self._sets:

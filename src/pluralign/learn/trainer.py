@@ -100,7 +100,8 @@ class LanguageTrainer(ABC):
             the evaluation.
         """
         memory = self.memory()
-        if not self.config.disable_tqdm:
+        first = self.host.is_world_process_zero()
+        if first and not self.config.disable_tqdm:
             print(memory, file=sys.stderr)
         self._before_training()
         origin = provenance(seed=self.config.seed)
@@ -112,7 +113,8 @@ class LanguageTrainer(ABC):
             **self.facts,
             **origin,
         }
-        write_json(self.output_dir / "run.json", plain(record))
+        if first:
+            write_json(self.output_dir / "run.json", plain(record))
         output = self.host.train(resume_from_checkpoint=self.config.resume_from_checkpoint)
         metrics: dict[str, float] = dict(output.metrics)
         if self.host.eval_dataset is not None:
@@ -136,6 +138,8 @@ class LanguageTrainer(ABC):
             path: directory; one that exists is replaced.
             adapter_only: leave ``base/`` out; loading then needs the same base model.
         """
+        if not self.host.is_world_process_zero():
+            return Path(path)
         with replacing(path) as part:
             part.mkdir()
             self._save_model(part, adapter_only)
