@@ -63,7 +63,7 @@ MEASURES: Final = {
         "the chosen response is at least as likely as the rejected one",
     ),
     "ranking_accuracy_normalised": Measure(
-        "Ranking accuracy, per token",
+        "Ranking, per token",
         "the same, with each log-probability divided by the length of its response",
     ),
     "reward_accuracy": Measure(
