@@ -140,6 +140,8 @@ def test_resumed_run_is_the_uninterrupted_one(task, tmp_path, adapter):
     )
     expected = logged(tmp_path / "whole")
     assert len(expected) == 9
+    lines = (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()
+    assert sum("loss" in json.loads(line) for line in lines) == 9  # step 5 once, not twice
     assert logged(tmp_path / "parts") == expected  # to the last bit, rows 1-4 from the first part
     np.testing.assert_array_equal(resumed.scores(pairs).chosen, whole.scores(pairs).chosen)
     np.testing.assert_array_equal(resumed.scores(pairs).ref_chosen, whole.scores(pairs).ref_chosen)
