@@ -21,7 +21,25 @@ _HOME = {
     "IncompatibleError": "errors",
     "DataQualityWarning": "errors",
     "ProvisionalWarning": "errors",
-    "DPO": "objectives",
+    **dict.fromkeys(
+        (
+            "DPO",
+            "CDPO",
+            "IPO",
+            "SLiC",
+            "SimPO",
+            "CPO",
+            "RDPO",
+            "RobustPlackettLuce",
+            "BradleyTerry",
+        ),
+        "objectives",
+    ),
+    **dict.fromkeys(("load_preferences", "make_text_world", "train_eval_split"), "datasets"),
+    **dict.fromkeys(("GroupFrame", "flip_rate", "ranking_accuracy", "write_report"), "audit"),
+    **dict.fromkeys(
+        ("PreferenceTrainer", "RewardTrainer", "SFTTrainer", "TrainingConfig"), "learn"
+    ),
 }
 _PACKAGES = ("objectives", "engines", "datasets", "audit", "learn")
 

@@ -111,7 +111,8 @@ class Kind:
 
     def wants(self) -> str:
         """For example ``a bool``."""
-        return f"a {self.type.__name__}"
+        name = self.type.__name__
+        return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 @final

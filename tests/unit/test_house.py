@@ -57,7 +57,8 @@ def imports(path: Path) -> list[tuple[str, str]]:
             stem = [*base, *(node.module.split(".") if node.module else [])]
             names = [".".join(stem)]
             if stem == ["pluralign"]:
-                names = [f"pluralign.{alias.name}" for alias in node.names]
+                rooms = [a.name if a.name in LEVELS else "__init__" for a in node.names]
+                names = [f"pluralign.{room}" for room in rooms]
         else:
             continue
         for name in names:
@@ -115,9 +116,10 @@ def module_edges() -> dict[str, set[str]]:
             parts = package.split(".")
             base = ".".join(parts[: len(parts) - node.level + 1]) if node.level else ""
             stem = ".".join(filter(None, [base, node.module]))
-            for target in [stem, *(f"{stem}.{alias.name}" for alias in node.names)]:
-                if target in names and target != name:
-                    edges[name].add(target)
+            below = {f"{stem}.{alias.name}" for alias in node.names}
+            # `from . import x` names the file x, not the package that holds it.
+            targets = below if below <= set(names) else {stem, *below}
+            edges[name] |= targets & set(names) - {name}
     return edges
 
 

@@ -49,7 +49,7 @@ def main() -> None:
     warnings.formatwarning = _one_line
     try:
         app()
-    except (ParameterError, DataError, IncompatibleError, FileNotFoundError) as error:
+    except (ParameterError, DataError, IncompatibleError, ImportError, OSError) as error:
         fail(str(error))
         sys.exit(WRONG_INPUT)
 

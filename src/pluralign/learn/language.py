@@ -178,11 +178,20 @@ class PreferenceTrainer(LanguageTrainer):
         self.trained = True
         return super().fit()
 
+    def reference_cache(self) -> ReferenceCache | None:
+        """Reference scores of the training rows, then of the evaluation rows.
+
+        Give them as ``reference`` to another run on the same pairs from the same weights.
+        ``None`` for a reference-free objective.
+        """
+        self._before_training()
+        return self._cache
+
     def _before_training(self) -> None:
         """Compute the reference scores of all known rows, once."""
         if not self.reads_reference or self._known:
             return
-        cache = self._cache or self._computed()
+        cache = self._cache = self._cache or self._computed()
         self._check(cache)
         if self.host.is_world_process_zero():
             cache.save(self.output_dir / "reference")

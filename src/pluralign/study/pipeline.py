@@ -20,17 +20,13 @@ from ..audit import FlipRate, flip_rate, write_report
 from ..audit.record import audit_models
 from ..data import Preferences, ScoredPairs
 from ..datasets import load_preferences, make_text_world, train_eval_split
+from ..engines import ReferenceCache
 from ..errors import ParameterError
 from ..files import write_json
-from ..learn import PreferenceTrainer, SFTTrainer, TrainingConfig, score_pairs
-from ..learn.scratch import (
-    as_text,
-    load_model,
-    load_tokenizer,
-    lora_config,
-    tiny_model,
-    train_tokenizer,
-)
+from ..learn import PreferenceTrainer, SFTTrainer, score_pairs, tiny_model, train_tokenizer
+from ..learn.adapters import lora_config
+from ..learn.config import TrainingConfig
+from ..learn.scratch import as_text, load_model, load_tokenizer
 from ..objectives import PairObjective
 from ..provenance import provenance
 from .recipe import Recipe, Tuning
@@ -110,6 +106,7 @@ class _Run:
         self.console = console
         self.rates: dict[str, FlipRate] = {}
         self.scored: dict[str, ScoredPairs] = {}
+        self.reference: ReferenceCache | None = None
 
     def result(self) -> RunResult:
         origin = provenance(recipe=dict(self.recipe.resolved), seed=self.recipe.seed)
@@ -145,7 +142,7 @@ class _Run:
             )
         pairs = load_preferences(
             cast(str, section.path),
-            format=section.format,
+            format=cast(Any, section.format),
             group=section.group,
             annotator=section.annotator,
             domain=section.domain,
@@ -214,8 +211,11 @@ class _Run:
             tokenizer=material.tokenizer,
             config=self._config(name),
             eval_pairs=material.held_out,
+            reference=self.reference or "initial",
             peft_config=None if rank is None else lora_config(rank),
         )
+        # All models start from the same weights, so the first one's reference serves all.
+        self.reference = self.reference or trainer.reference_cache()
         trainer.fit()
         self.scored[name] = trainer.scores(material.held_out)
         trainer.save(self.directory / "models" / name)
@@ -233,9 +233,15 @@ class _Run:
             source: Any = self.scored[name]
         else:
             source = material.train
-        self.rates = cast("dict[str, FlipRate]", flip_rate(source, method=method, by="group"))
+        self.rates = flip_rate(source, method=method, by="group")
         rates = {group: rate.value for group, rate in self.rates.items()}
-        return replace(material, train=material.train.with_flip_rates(rates))
+        # The labels that a world holds out are the true ones.
+        held_rates = rates if self.recipe.data.world is None else dict.fromkeys(rates, 0.0)
+        return replace(
+            material,
+            train=material.train.with_flip_rates(rates),
+            held_out=material.held_out.with_flip_rates(held_rates),
+        )
 
     def _record(self, material: _Material, origin: dict[str, Any]) -> dict[str, Any]:
         section = self.recipe.audit

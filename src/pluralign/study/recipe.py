@@ -15,7 +15,7 @@ from typing import Annotated, Any, cast, final
 from .. import catalog, objectives
 from ..datasets import make_text_world
 from ..errors import ParameterError
-from ..learn import TrainingConfig
+from ..learn.config import TrainingConfig
 from ..objectives import PairObjective
 from ..rules import AnyOf, Kind, OneOf, Within, check, nearest, shown
 from . import yaml_values
