@@ -242,8 +242,9 @@ def spread_interval(
     The largest and smallest of several noisy means lie further apart than the true ones.
     The lower end allows for that: it takes off what noise alone puts between all groups
     that could be the best and all that could be the worst. The upper end is that of the
-    plain difference between the observed best and worst group. The level is kept where
-    groups are far apart, and exceeded (97 % or more for 95 %) where some are equal.
+    plain difference between the observed best and worst group. In simulation (95 %,
+    2 to 20 groups of 10 to 200) it holds the truth in 91 to 100 % of the cases: near 95 %
+    where groups are far apart, mostly more where some are close.
 
     Args:
         values: ``(k,)`` means, k >= 1.
