@@ -180,6 +180,7 @@ class _Run:
                 hidden_size=section.hidden_size,
                 num_layers=section.num_layers,
                 num_heads=section.num_heads,
+                max_length=self.recipe.training.max_length,
                 seed=self.recipe.seed,
             )
         if self.recipe.sft is not None:
