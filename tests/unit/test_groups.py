@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest
+from scipy.stats import t as student
 
 from pluralign import (
     DataError,
@@ -334,3 +335,20 @@ def test_gap_of_two_far_groups_is_their_difference():
 def test_margin_of_log_probabilities_by_group():
     frame = GroupFrame(implicit_margin, scored([1.0, 2.0, 3.0, 5.0], list("nnss")))
     assert frame.gap().value == 2.5
+
+
+def test_groups_with_equal_data_are_drawn_apart():
+    for metric, values in ((ranking_accuracy, right(0.6, 0.6)), (margin, ([1.0, 2, 4, 8] * 10,))):
+        groups = values[1] if len(values) > 1 else ["n"] * 20 + ["s"] * 20
+        gap = GroupFrame(metric, scored(values[0], groups)).gap()
+        assert gap.value == gap.low == 0.0
+        assert gap.high > 0.1
+
+
+def test_few_values_have_students_interval():
+    values = np.array([1.0, 2.0, 4.0, 8.0, 9.0])
+    found = mean_interval(
+        values, None, "bootstrap_t", confidence=0.9, n_draws=200_000, rng=np.random.default_rng(0)
+    )
+    low, high = student.interval(0.9, 4, values.mean(), values.std(ddof=1) / 5**0.5)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.05)
