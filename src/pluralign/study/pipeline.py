@@ -26,6 +26,7 @@ from ..files import write_json
 from ..learn import PreferenceTrainer, SFTTrainer, score_pairs, tiny_model, train_tokenizer
 from ..learn.adapters import lora_config
 from ..learn.config import TrainingConfig
+from ..learn.scoring import tokenised
 from ..learn.scratch import as_text, load_model, load_tokenizer
 from ..objectives import PairObjective
 from ..provenance import provenance
@@ -112,6 +113,9 @@ class _Run:
         origin = provenance(recipe=dict(self.recipe.resolved), seed=self.recipe.seed)
         write_json(self.directory / "run.json", origin)
         material = self._material()
+        for pairs in (material.train, material.held_out):
+            # Before anything is spent: can every pair be read by this model at this length?
+            tokenised(pairs, material.tokenizer, self.recipe.training)
         start = self._start(material)
         self.scored[START] = score_pairs(
             start, material.held_out, material.tokenizer, config=self._config(START)
