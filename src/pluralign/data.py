@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DataError
-from .rows import frozen_text, numbers, raise_rows, read_jsonl, take_column, text_problem
+from .rows import flags, frozen_text, numbers, raise_rows, read_jsonl, take_column, text_problem
 
 Message: TypeAlias = Mapping[str, Any]
 """One chat turn with at least ``role`` and ``content``."""
@@ -94,7 +94,7 @@ class Preferences:
             if getattr(self, name) is not None:
                 freeze(self, name, numbers(getattr(self, name), name, self.source))
         if self.chosen_first is not None:
-            freeze(self, "chosen_first", np.asarray(self.chosen_first, dtype=np.bool_))
+            freeze(self, "chosen_first", flags(self.chosen_first, "chosen_first", self.source))
         freeze(
             self, "attributes", {k: numbers(v, k, self.source) for k, v in self.attributes.items()}
         )

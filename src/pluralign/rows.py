@@ -88,6 +88,28 @@ def _numbered_lines(path: Path) -> Generator[tuple[int, bytes]]:
         yield from enumerate(stream, start=1)
 
 
+class _RowsError(DataError):
+    """An error about rows that can be told again under other row numbers."""
+
+    problems: tuple[tuple[int, str], ...] = ()
+    hint: str = ""
+
+
+@contextmanager
+def renumbered(numbers: Sequence[int], size: int) -> Generator[None]:
+    """Let a complaint about row ``i`` speak of row ``numbers[i]`` of a source of ``size`` rows."""
+    try:
+        yield
+    except _RowsError as error:
+        found = error
+    else:
+        return
+    if not found.problems:
+        raise found
+    moved = [(numbers[row], what) for row, what in found.problems]
+    raise_rows(moved, found.source, size, hint=found.hint)
+
+
 def take_column(
     rows: Sequence[Mapping[str, Any]], name: str, source: str, *, required: bool = False
 ) -> list[Any] | None:
@@ -96,7 +118,7 @@ def take_column(
     if len(missing) == len(rows) and not required:
         return None
     if missing:
-        seen = sorted({key for row in rows[:100] for key in row})
+        seen = sorted({str(key) for row in rows[:100] for key in row})
         raise_rows(
             [(i, f"{name} is missing or null") for i in missing],
             source,
@@ -113,12 +135,25 @@ def numbers(values: Any, name: str, source: str) -> NDArray[np.float64]:
     except (TypeError, ValueError, OverflowError) as error:
         bad = [i for i, value in enumerate(values) if not _is_number(value)]
         detail = f"row {bad[0]} has {shown(values[bad[0]])}" if bad else str(error)
-        raise DataError(f"{name} must hold numbers; {detail}.", source=source, rows=bad) from error
+        told = _RowsError(f"{name} must hold numbers; {detail}.", source=source, rows=bad)
+        told.problems = tuple((i, f"{name} must be a number; got {shown(values[i])}") for i in bad)
+        raise told from error
     if array.ndim != 1:
         raise DataError(
             f"{name} must have one value a pair; got shape {array.shape}.", source=source
         )
     return array
+
+
+def flags(values: Any, name: str, source: str) -> NDArray[np.bool_]:
+    """One column of booleans, shape ``(N,)``; a word such as ``"False"`` is none."""
+    if isinstance(values, np.ndarray) and values.dtype == np.bool_:
+        return values
+    found = list(values)
+    bad = [i for i, value in enumerate(found) if not isinstance(value, (bool, np.bool_))]
+    problems = [(i, f"{name} must be true or false; got {shown(found[i])}") for i in bad]
+    raise_rows(problems, source, len(found))
+    return np.array(found, dtype=np.bool_)
 
 
 def _is_number(value: Any) -> bool:
@@ -177,8 +212,10 @@ def raise_rows(
     rows = sorted({row for row, _ in ordered})
     listed = "; ".join(f"row {row}: {what}" for row, what in ordered[:_MAX_ROWS_SHOWN])
     more = f"; and {len(ordered) - _MAX_ROWS_SHOWN} more" if len(ordered) > _MAX_ROWS_SHOWN else ""
-    raise DataError(
+    error = _RowsError(
         f"{len(rows)} of {size} rows cannot be used: {listed}{more}. Mend or drop them.{hint}",
         source=source,
         rows=rows,
     )
+    error.problems, error.hint = tuple(ordered), hint
+    raise error

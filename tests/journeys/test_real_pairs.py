@@ -60,8 +60,3 @@ def test_llmbar_subsets_are_domains():
     assert len(pairs) == 999
     assert Counter(pairs.domain)["LLMBar/Adversarial/Neighbor"] == 134
     assert set(pairs.attributes["label"]) == {1.0, 2.0}
-
-
-def test_votes_without_pairs_are_refused_by_column():
-    with pytest.raises(DataError, match="no column 'prompt' or 'chosen' or 'rejected'; the col"):
-        load_preferences(stored("pandalm_annotators"))

@@ -307,12 +307,16 @@ BAD_ROWS = {
     "no such group": ([ROWS[0]], {"group": "county"}, "county is missing"),
     "null group": ([ROWS[0], ROWS[1] | {"region": None}], {"group": "region"}, "row 1: region is"),
     "no such attribute": ([ROWS[0]], {"attributes": ["size"]}, "size is missing"),
-    "attribute of words": ([ROWS[0]], {"attributes": ["region"]}, "row 0 has 'n'"),
+    "attribute of words": (
+        [ROWS[0]],
+        {"attributes": ["region"]},
+        "row 0: region must be a number; got 'n'",
+    ),
     "weight below zero": ([ROWS[0] | {"weight": -1}], {}, "row 0: weight must be finite and >= 0"),
     "weight not finite": ([ROWS[0] | {"weight": float("nan")}], {}, "weight must be finite"),
     "one weight missing": ([ROWS[0] | {"weight": 1}, ROWS[1]], {}, "row 1: weight is missing"),
     "flip rate of a half": ([ROWS[0] | {"flip_rate": 0.5}], {}, "flip_rate must be in [0, 0.5)"),
-    "enormous weight": ([ROWS[0] | {"weight": 10**400}], {}, "weight must hold numbers"),
+    "enormous weight": ([ROWS[0] | {"weight": 10**400}], {}, "weight must be a number"),
     "ids not unique": ([ROWS[0] | {"id": 1}, ROWS[1] | {"id": 1}], {}, "id '1' is not unique"),
 }
 
@@ -364,7 +368,10 @@ BAD_FILES = {
     "semicolon.csv": (b"prompt;chosen;rejected\na;b;c\n", "the columns are"),
     "nul.csv": (b"prompt,chosen,rejected\na,b\0,c\n", "NUL"),
     "blank.csv": (b"prompt,chosen,rejected\na,,c\n", "row 0: chosen is blank"),
-    "weight.csv": (b"prompt,chosen,rejected,weight\na,b,c,1\na,b,d,much\n", "row 1 has 'much'"),
+    "weight.csv": (
+        b"prompt,chosen,rejected,weight\na,b,c,1\na,b,d,much\n",
+        "row 1: weight must be a number; got 'much'",
+    ),
     "cut.csv.gz": (gz(b"prompt,chosen,rejected\n" + b"a,b,c\n" * 99)[:-9], "cut off or broken"),
     "empty.parquet": (b"", "no intact Parquet"),
     "cut.parquet": (PARQUET[:-50], "no intact Parquet"),
@@ -420,7 +427,7 @@ def test_paths_that_are_not_there(tmp_path):
         load_preferences(tmp_path / "pairs.json" / "x" / "y.csv")
     with pytest.raises(FileNotFoundError, match="is a file, not a directory"):
         load_preferences(tmp_path / "pairs.jsonl" / "x.csv")
-    with pytest.raises(FileNotFoundError, match="nothing is downloaded here"):
+    with pytest.raises(FileNotFoundError, match="nothing is downloaded unless that is allowed"):
         load_preferences("Anthropic/hh-rlhf")
     with pytest.raises(FileNotFoundError, match="empty"):
         load_preferences("")

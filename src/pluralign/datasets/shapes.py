@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias, cast
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, cast, final
 
 from ..errors import DataError
 from ..rows import raise_rows, text_problem
 from ..rules import shown
 
-Format: TypeAlias = Literal["auto", "standard", "conversational", "implicit", "token_ids"]
+Shape: TypeAlias = Literal["auto", "standard", "conversational", "implicit", "token_ids"]
 
 RESPONSES = ("chosen", "rejected")
 _KIND_OF_FORMAT = {"standard": "text", "conversational": "conversation", "token_ids": "ids"}
@@ -43,38 +44,60 @@ _TURN = re.compile(
 )
 
 
+@final
+@dataclass(frozen=True)
+class Reading:
+    """How rows are read: told by the first of them, kept for all that follow.
+
+    Args:
+        shape: one of the four shapes.
+        kind: kind of text of the responses.
+        any_space: whether a shared string may be cut at white space.
+    """
+
+    shape: Shape
+    kind: str
+    any_space: bool = False
+
+
 def shape_rows(
-    rows: Sequence[Mapping[str, Any]], asked: Format, source: str
-) -> tuple[list[dict[str, Any]], dict[int, str]]:
+    rows: Sequence[Mapping[str, Any]], asked: Shape | Reading, source: str
+) -> tuple[list[dict[str, Any]], dict[int, str], Reading]:
     """Rows with ``prompt``, ``chosen`` and ``rejected`` of one kind, and the unusable ones.
 
     Returns:
-        All rows in their shape (an unusable one as it was), and why each unusable row
-        (by number) cannot be used: something is missing, blank, or not told apart.
+        All rows in their shape (an unusable one as it was); why each unusable row (by
+        number) cannot be used: something is missing, blank, or not told apart; and how
+        the rows were read.
 
     Raises:
         DataError: if a column is missing altogether, or naming the rows that are no
             mappings or not in the format of the others.
     """
-    _demand_mappings(rows, source)
+    demand_mappings(rows, source)
     shaped = [_renamed(row) for row in rows]
-    form, kind = _detected(shaped, asked)
-    _demand_columns(shaped, form, source)
+    read = asked if isinstance(asked, Reading) else _detected(shaped, asked)
+    _demand_columns(shaped, read.shape, source)
     unusable: dict[int, str] = {}
     broken: list[tuple[int, str]] = []
     for number, row in enumerate(shaped):
-        if why := _lack(row, form):
+        if why := _lack(row, read.shape):
             unusable[number] = why
-        elif problem := _misfit(row, form, kind):
+        elif problem := _misfit(row, read.shape, read.kind):
             broken.append((number, problem))
-        elif form == "implicit" and (why := _divide(row, any_space=asked == "implicit")):
+        elif read.shape == "implicit" and (why := divide(row, any_space=read.any_space)):
             unusable[number] = why
-    hint = f" The rows were read as {form!r}; give format= if that is wrong."
+    hint = f" The rows were read as {read.shape!r}; give format= if that is wrong."
     raise_rows(broken, source, len(rows), hint=hint)
-    return shaped, unusable
+    return shaped, unusable, read
 
 
-def _demand_mappings(rows: Sequence[object], source: str) -> None:
+def demand_mappings(rows: Sequence[object], source: str) -> None:
+    """Refuse rows that have no columns.
+
+    Raises:
+        DataError: naming the rows that are no mappings.
+    """
     problems = [
         (number, f"must be a mapping of columns to values; got {shown(row)}")
         for number, row in enumerate(rows)
@@ -83,7 +106,7 @@ def _demand_mappings(rows: Sequence[object], source: str) -> None:
     raise_rows(problems, source, len(rows))
 
 
-def _demand_columns(rows: Sequence[Mapping[str, Any]], form: Format, source: str) -> None:
+def _demand_columns(rows: Sequence[Mapping[str, Any]], form: Shape, source: str) -> None:
     present = {name for row in rows for name in row}
     absent = [name for name in _columns(form) if name not in present]
     if rows and absent:
@@ -95,7 +118,7 @@ def _demand_columns(rows: Sequence[Mapping[str, Any]], form: Format, source: str
         )
 
 
-def _columns(form: Format) -> tuple[str, ...]:
+def _columns(form: Shape) -> tuple[str, ...]:
     return RESPONSES if form == "implicit" else ("prompt", *RESPONSES)
 
 
@@ -124,19 +147,19 @@ def _message(part: Any) -> Any:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _detected(rows: Sequence[Mapping[str, Any]], form: Format) -> tuple[Format, str]:
-    """The format, and the kind of text that the responses have, by the first full row."""
+def _detected(rows: Sequence[Mapping[str, Any]], form: Shape) -> Reading:
+    """The shape, and the kind of text that the responses have, by the first full row."""
     readable = (r for r in rows if all(kind_of(r.get(name)) != "other" for name in RESPONSES))
     first = next(readable, {})
     kind = kind_of(first.get("chosen"))
     if form != "auto":
-        return form, _KIND_OF_FORMAT.get(form, kind)
+        return Reading(form, _KIND_OF_FORMAT.get(form, kind), any_space=form == "implicit")
     has_prompt = any(row.get("prompt") is not None for row in rows)
     if not has_prompt or (isinstance(first.get("prompt"), str) and kind == "conversation"):
         # Without any responses the columns are not there: say so, not "no prompt".
-        return ("implicit" if first else "standard"), kind
+        return Reading("implicit" if first else "standard", kind)
     named = {kind: name for name, kind in _KIND_OF_FORMAT.items()}
-    return cast("Format", named.get(kind, "standard")), kind
+    return Reading(cast("Shape", named.get(kind, "standard")), kind)
 
 
 def kind_of(text: object) -> str:
@@ -150,7 +173,7 @@ def kind_of(text: object) -> str:
     return "ids" if ints else "other"
 
 
-def _lack(row: Mapping[str, Any], form: Format) -> str:
+def _lack(row: Mapping[str, Any], form: Shape) -> str:
     """Which text a row lacks; empty if it has all."""
     for name in _columns(form):
         if row.get(name) is None:
@@ -172,7 +195,7 @@ def _blank(row: Mapping[str, Any]) -> str:
     return ""
 
 
-def _misfit(row: Mapping[str, Any], form: Format, kind: str) -> str:
+def _misfit(row: Mapping[str, Any], form: Shape, kind: str) -> str:
     """Why a row is not in the format of its neighbours; empty if it is."""
     for name in _columns(form):
         if problem := text_problem(row[name], empty_allowed=True):
@@ -186,7 +209,7 @@ def _misfit(row: Mapping[str, Any], form: Format, kind: str) -> str:
     return ""
 
 
-def _divide(row: dict[str, Any], *, any_space: bool) -> str:
+def divide(row: dict[str, Any], *, any_space: bool) -> str:
     """Take the prompt off a row whose two columns hold the whole exchange, or say why not."""
     chosen, rejected = row["chosen"], row["rejected"]
     shared = _shared(chosen, rejected)

@@ -1,12 +1,13 @@
 """Where rows come from: files, directories of files, data set objects, iterables.
 
 Whatever the source, what comes out is an iterator of mappings and a name for messages.
-Nothing is unpickled and nothing is downloaded.
+Nothing is unpickled, and nothing is downloaded unless it is allowed.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import itertools
 import json
@@ -19,21 +20,31 @@ from typing import Any, TypeAlias, cast
 from ..errors import DataError, IncompatibleError
 from ..rows import iter_jsonl, open_bytes, reading
 from ..rules import nearest, shown
+from .hub import fetched, is_hub_name
 
 Row: TypeAlias = Mapping[str, Any]
 
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 # train-00000-of-00002.parquet, test_prefs.jsonl: a split's name before any numbers.
 _SPLIT_OF_FILE = re.compile(r"(train|test|validation|valid|val|eval|dev)(_[a-z]+)?(?=[-._\d])")
+# So few rows at a time are Python objects, whatever the size of a row group.
+_PARQUET_ROWS = 1024
 _DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json"}
 
 
-def open_source(source: object, split: str | None) -> tuple[Iterator[Any], str]:
+def open_source(
+    source: object,
+    split: str | None = None,
+    *,
+    allow_download: bool = False,
+    streaming: bool = False,
+) -> tuple[Iterator[Any], str]:
     """Rows of a source and its name.
 
     Args:
         source: path, data set object, mapping of splits, or iterable of rows.
         split: which split to read where a source has several.
+        allow_download: read ``owner/name`` from the hub if there is no such path.
+        streaming: do so without storing it.
 
     Raises:
         DataError: if the source cannot be read, or a split is missing or not there.
@@ -43,6 +54,9 @@ def open_source(source: object, split: str | None) -> tuple[Iterator[Any], str]:
     if source == "":
         raise FileNotFoundError("the path of the pairs is empty; give a file or directory.")
     if isinstance(source, (str, Path)):
+        if allow_download and is_hub_name(str(source)) and not _exists(Path(source)):
+            splits = fetched(str(source), streaming=streaming)
+            return _hf_rows(_one_of(splits, split, str(source))), str(source)
         return _open_path(Path(source), split), str(source)
     name = f"{type(source).__name__} object"
     if isinstance(source, Mapping) and _is_hf(next(iter(source.values()), None)):
@@ -60,9 +74,7 @@ def open_source(source: object, split: str | None) -> tuple[Iterator[Any], str]:
 
 
 def _open_path(path: Path, split: str | None) -> Iterator[Row]:
-    with reading(str(path)):
-        exists = path.exists()
-    if not exists:
+    if not _exists(path):
         raise FileNotFoundError(_absent(path))
     if not path.is_dir():
         _no_split(split, str(path))
@@ -75,12 +87,17 @@ def _open_path(path: Path, split: str | None) -> Iterator[Row]:
     return itertools.chain.from_iterable(_reader_of(file)(file) for file in files)
 
 
+def _exists(path: Path) -> bool:
+    with reading(str(path)):
+        return path.exists()
+
+
 def _absent(path: Path) -> str:
     text = str(path)
-    if _HUB_NAME.fullmatch(text) and not path.parent.exists():
+    if is_hub_name(text) and not path.parent.exists():
         return (
-            f"there is no file or directory {text!r}. If it names a data set of a hub: nothing is "
-            "downloaded here; fetch it first and give the directory or the loaded data set."
+            f"there is no file or directory {text!r}. If it names a data set of the hub: "
+            "nothing is downloaded unless that is allowed (allow_download=True, --allow-download)."
         )
     parent = path.parent
     while not parent.exists():
@@ -137,6 +154,42 @@ def _shards(path: Path, split: str | None) -> list[Path]:
     if split is None and len(by_split) == 1:
         return files
     return _one_of(by_split, split, str(path))
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of the bytes of a file, or of the names and hashes of a directory's files.
+
+    Use it to record which data a run saw; the file is streamed, so its size does not
+    matter. ``Preferences.fingerprint`` is the hash of the pairs instead, whatever file
+    they came from.
+
+    Args:
+        path: a file (its bytes as stored, compressed or not) or a directory.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        DataError: if something cannot be read.
+        FileNotFoundError: if there is no such path.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = (Path(folder) / "a.jsonl").write_bytes(b"")
+        ...     file_hash(Path(folder) / "a.jsonl")[:8]
+        'e3b0c442'
+    """
+    path = Path(path)
+    with reading(str(path)):
+        if not path.exists():
+            raise FileNotFoundError(_absent(path))
+        if path.is_dir():
+            files = sorted(file for file in path.rglob("*") if file.is_file())
+            listed = [f"{file.relative_to(path).as_posix()}\0{file_hash(file)}" for file in files]
+            return hashlib.sha256("\n".join(listed).encode()).hexdigest()
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _suffix(path: Path) -> str:
@@ -248,7 +301,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
         raise ImportError(f"{path} needs pyarrow; pip install 'pluralign[language]'") from error
     try:
         with reading(str(path)), pq.ParquetFile(path) as table:
-            for batch in table.iter_batches():
+            for batch in table.iter_batches(batch_size=_PARQUET_ROWS):
                 yield from batch.to_pylist()
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(
