@@ -255,7 +255,8 @@ def spread_interval(
         Gap, lower and upper end. Ours; the contenders follow moment selection.
     """
     errors = values - draws
-    best, worst = int(values.argmax()), int(values.argmin())
+    # Ties from opposite ends, so that the best and the worst of equal groups are two groups.
+    best, worst = int(values.argmax()), len(values) - 1 - int(values[::-1].argmin())
     deviation = errors.std(axis=0)
     # A level for all groups at once, so that none of many equal ones is left out.
     reach = normal_quantile(1 - _LEFT_OUT / len(values))
