@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..data import ScoredPairs
 from .groups import GroupFrame, compare
-from .ranking import ranking_accuracy, reward_accuracy
+from .ranking import implicit_margin, ranking_accuracy, reward_accuracy
 from .ranking_report import ranking_report
 
 Metric = Callable[[ScoredPairs], NDArray[np.float64]]
@@ -81,4 +81,5 @@ def _metrics(pairs: ScoredPairs) -> dict[str, Metric]:
         metrics["ranking_accuracy_normalised"] = partial(ranking_accuracy, normalise="token_mean")
     if pairs.ref_chosen is not None:
         metrics["reward_accuracy"] = reward_accuracy
+        metrics["margin"] = implicit_margin
     return metrics
