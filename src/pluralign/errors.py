@@ -29,12 +29,25 @@ class DataError(ValueError):
     Attributes:
         source: file or object that the rows came from.
         rows: zero-based numbers of the offending rows (lines minus one in JSONL).
+        problems: what is wrong with which row, where that is known row by row; the message
+            shows only the first of them.
+        hint: what the message adds to them.
     """
 
-    def __init__(self, message: str, *, source: str = "", rows: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        source: str = "",
+        rows: Sequence[int] = (),
+        problems: Sequence[tuple[int, str]] = (),
+        hint: str = "",
+    ) -> None:
         super().__init__(f"{source}: {message}" if source else message)
         self.source = source
         self.rows = tuple(rows)
+        self.problems = tuple(problems)
+        self.hint = hint
 
 
 class IncompatibleError(TypeError):

@@ -88,19 +88,12 @@ def _numbered_lines(path: Path) -> Generator[tuple[int, bytes]]:
         yield from enumerate(stream, start=1)
 
 
-class _RowsError(DataError):
-    """An error about rows that can be told again under other row numbers."""
-
-    problems: tuple[tuple[int, str], ...] = ()
-    hint: str = ""
-
-
 @contextmanager
 def renumbered(numbers: Sequence[int], size: int) -> Generator[None]:
     """Let a complaint about row ``i`` speak of row ``numbers[i]`` of a source of ``size`` rows."""
     try:
         yield
-    except _RowsError as error:
+    except DataError as error:
         found = error
     else:
         return
@@ -135,9 +128,12 @@ def numbers(values: Any, name: str, source: str) -> NDArray[np.float64]:
     except (TypeError, ValueError, OverflowError) as error:
         bad = [i for i, value in enumerate(values) if not _is_number(value)]
         detail = f"row {bad[0]} has {shown(values[bad[0]])}" if bad else str(error)
-        told = _RowsError(f"{name} must hold numbers; {detail}.", source=source, rows=bad)
-        told.problems = tuple((i, f"{name} must be a number; got {shown(values[i])}") for i in bad)
-        raise told from error
+        raise DataError(
+            f"{name} must hold numbers; {detail}.",
+            source=source,
+            rows=bad,
+            problems=[(i, f"{name} must be a number; got {shown(values[i])}") for i in bad],
+        ) from error
     if array.ndim != 1:
         raise DataError(
             f"{name} must have one value a pair; got shape {array.shape}.", source=source
@@ -212,10 +208,10 @@ def raise_rows(
     rows = sorted({row for row, _ in ordered})
     listed = "; ".join(f"row {row}: {what}" for row, what in ordered[:_MAX_ROWS_SHOWN])
     more = f"; and {len(ordered) - _MAX_ROWS_SHOWN} more" if len(ordered) > _MAX_ROWS_SHOWN else ""
-    error = _RowsError(
+    raise DataError(
         f"{len(rows)} of {size} rows cannot be used: {listed}{more}. Mend or drop them.{hint}",
         source=source,
         rows=rows,
+        problems=ordered,
+        hint=hint,
     )
-    error.problems, error.hint = tuple(ordered), hint
-    raise error
