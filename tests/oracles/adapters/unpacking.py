@@ -4,6 +4,7 @@ import torch
 
 from adapters import adapter
 from pluralign import PairScores
+from pluralign.audit.rewards import best_of_first_n, expected_best_of_n, section_scores
 from pluralign.objectives import DPO, BradleyTerry
 
 
@@ -66,4 +67,32 @@ def dpo_from_logits(inputs):
         "dpo_mean": terms.loss.mean(),
         "chosen_rewards": terms.metrics["rewards/chosen"],
         "rejected_rewards": terms.metrics["rewards/rejected"],
+    }
+
+
+@adapter(
+    inputs={"rewards", "metric", "n_values"},
+    expected_any={"best_of_first_n", "expected_best_of_n_over_subsets"},
+)
+def best_of_n(inputs):
+    rewards, metric, sizes = inputs["rewards"], inputs["metric"], inputs["n_values"]
+    return {
+        "best_of_first_n": {n: best_of_first_n(rewards, metric, n) for n in sizes},
+        "expected_best_of_n_over_subsets": {
+            n: expected_best_of_n(rewards, metric, n) for n in sizes
+        },
+        "oracle_best": sum(max(row) for row in metric) / len(metric),
+        "mean_of_one": expected_best_of_n(rewards, metric, 1),
+    }
+
+
+@adapter(
+    inputs={"subset_accuracy", "subset_weights", "sections"},
+    expected_any={"section_scores", "mean_of_four_sections"},
+)
+def rewardbench(inputs):
+    scores = section_scores(inputs["subset_accuracy"], inputs["subset_weights"], inputs["sections"])
+    return {
+        "section_scores": scores,
+        "mean_of_four_sections": sum(scores.values()) / len(scores),
     }
