@@ -3,11 +3,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/python -m pytest
+WORKERS ?= 2
 export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo test test-slow check bench docs clean
+.PHONY: help install demo test test-peers test-slow check bench docs clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,10 +24,13 @@ $(VENV)/.%: pyproject.toml constraints.txt
 install: $(VENV)/.language  ## Create .venv and install the library with its language extra
 
 demo: install  ## Tune and audit on the embedded world; ends by naming the report
-	$(BIN)/pluralign run recipes/quickstart.yaml
+	$(BIN)/pluralign run recipes/quickstart.yaml --overwrite
 
 test: $(VENV)/.test  ## Unit, contract, oracle, law and journey tests
-	$(PYTEST) -q -m "not slow"
+	OMP_NUM_THREADS=1 $(PYTEST) -q -m "not slow" -n $(WORKERS)
+
+test-peers: $(VENV)/.trl $(VENV)/.test  ## Losses equal to TRL's
+	$(PYTEST) -q tests/journeys/test_trl_equivalence.py
 
 test-slow: $(VENV)/.test  ## The suites that take longer than a minute each
 	$(PYTEST) -q -m slow
