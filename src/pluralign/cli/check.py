@@ -7,47 +7,103 @@ from typing import Annotated, Any
 
 import typer
 
-from .console import JsonOption, console, print_json, print_table
+from .console import FAILED, JsonOption, console, print_json, print_table
 
 
 def check(
     target: Annotated[str, typer.Argument(help="A recipe (.yaml) or a file of pairs.")],
     group: Annotated[str | None, typer.Option(help="Column that names the group.")] = None,
+    annotator: Annotated[str | None, typer.Option(help="Column that names the rater.")] = None,
+    data_format: Annotated[str, typer.Option("--format", help="Shape of the file.")] = "auto",
+    held_out: Annotated[
+        str | None, typer.Option("--eval", help="Held-out pairs, to look for leakage.")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Directory of a tokenizer, for tokens at the seam.")
+    ] = None,
+    max_length: Annotated[int, typer.Option(help="Longest prompt plus response, tokens.")] = 1024,
+    drop_unusable: Annotated[
+        bool, typer.Option("--drop-unusable", help="Drop blank rows with a warning.")
+    ] = False,
+    examples: Annotated[
+        bool, typer.Option("--examples", help="Show shortened texts of the first rows.")
+    ] = False,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Override a recipe: path.to.key=value.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a recipe or a data file; exit code 2 with every problem if it cannot be used."""
+    """Check a recipe or a data file.
+
+    Exit code 2 with every problem if it cannot be used, 1 if a finding is an error.
+    """
     if Path(target).suffix in (".yaml", ".yml"):
-        record = _recipe(target, settings or [])
-    else:
-        record = _data(target, group)
-    if as_json:
-        print_json(record)
+        _recipe(target, settings or [], as_json)
         return
-    print_table(target, ("what", "value"), record.items())
-    console.print("ok", style="green")
+    from ..audit.quality import check_data
+    from ..datasets import load_preferences
+
+    def read(path: str) -> Any:
+        return load_preferences(
+            path,
+            format=data_format,
+            group=group,
+            annotator=annotator,
+            drop_unusable=drop_unusable,
+        )
+
+    audit = check_data(
+        read(target),
+        tokenizer=_tokenizer(tokenizer),
+        max_length=max_length,
+        eval_pairs=None if held_out is None else read(held_out),
+    )
+    if as_json:
+        print_json(audit.to_json())
+    else:
+        _show(audit, examples)
+    if audit.worst_severity == "error":
+        raise typer.Exit(FAILED)
 
 
-def _recipe(target: str, settings: list[str]) -> dict[str, Any]:
+def _tokenizer(path: str | None) -> Any:
+    if path is None:
+        return None
+    from ..learn.scratch import load_tokenizer
+
+    return load_tokenizer(path)
+
+
+def _show(audit: Any, examples: bool) -> None:
+    rows = [(f.severity, f.title, f.what, _first_rows(f.rows)) for f in audit.findings]
+    title = f"{audit.source}: {audit.n_pairs} pairs, {len(rows)} findings"
+    print_table(title, ("severity", "finding", "what", "rows"), rows)
+    for finding in audit.findings:
+        if finding.severity == "note":
+            continue
+        console.print(f"{finding.title}: {finding.why} {finding.remedy}", markup=False)
+        if examples:
+            for text in finding.data.get("examples", ()):
+                console.print(f"  {text}", markup=False, highlight=False)
+
+
+def _first_rows(rows: Any, shown: int = 6) -> str:
+    listed = ", ".join(str(row) for row in rows[:shown])
+    return f"{listed}, …" if len(rows) > shown else listed
+
+
+def _recipe(target: str, settings: list[str], as_json: bool) -> None:
     from ..study import load_recipe
 
     recipe = load_recipe(target, settings)
-    return {
+    record = {
         "name": recipe.name,
         "data": recipe.data.world or recipe.data.path,
         "objectives": {name: repr(t.objective) for name, t in recipe.tune.items()},
         "output_dir": recipe.output_dir,
     }
-
-
-def _data(target: str, group: str | None) -> dict[str, Any]:
-    from ..datasets import load_preferences
-
-    pairs = load_preferences(target, group=group)
-    return {
-        "pairs": len(pairs),
-        "groups": pairs.group_sizes(),
-        "fingerprint": pairs.fingerprint(),
-    }
+    if as_json:
+        print_json(record)
+        return
+    print_table(target, ("what", "value"), record.items())
+    console.print("ok", style="green")

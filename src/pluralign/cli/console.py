@@ -30,7 +30,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     """Print a table; every cell is shown as text, never read as markup."""
     table = Table(title=escape(title), title_justify="left", header_style="bold")
     for column in columns:
-        numeric = column.startswith("#") or column in ("value", "n", "estimate", "truth")
+        numeric = column in ("n", "estimate", "truth")
         table.add_column(escape(column), justify="right" if numeric else "left")
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
@@ -49,4 +49,4 @@ def interval(cell: dict[str, Any]) -> str:
         return "–"
     if cell.get("low") is None or cell.get("high") is None:
         return f"{value:.3f}"
-    return f"{value:.3f} [{cell['low']:.3f}, {cell['high']:.3f}]"
+    return f"{value:.3f} [{cell['low']:.3f},\u00a0{cell['high']:.3f}]"

@@ -48,19 +48,24 @@ def print_audit(record: dict[str, Any]) -> None:
                 for row in record["noise"]
             ],
         )
-    names = [model["name"] for model in record["models"]]
-    frames = [model["frames"]["ranking_accuracy"] for model in record["models"]]
-    groups = [cell["name"] for cell in frames[0]["groups"]]
+    models = record["models"]
+    frames = [model["frames"]["ranking_accuracy"] for model in models]
     cells = [{cell["name"]: cell for cell in frame["groups"]} for frame in frames]
-    rows = [(g, cells[0][g]["n"], *(interval(cell[g]) for cell in cells)) for g in groups]
+    rows = [(g, cell["n"], *(interval(c[g]) for c in cells)) for g, cell in cells[0].items()]
     rows.append(("all", frames[0]["overall"]["n"], *(interval(f["overall"]) for f in frames)))
     rows.append(("worst-off group", "", *(str(frame["worst"]) for frame in frames)))
-    print_table("ranking accuracy on held-out pairs", (frames[0]["by"], "n", *names), rows)
-    for comparison in record["comparisons"]:
-        frame = comparison["frame"]
-        cells_of = [*frame["groups"], {"name": "all", **frame["overall"]}]
-        print_table(
-            f"{comparison['a']} minus {comparison['b']}: paired difference in ranking accuracy",
-            (frame["by"], "n", "difference"),
-            [(cell["name"], cell["n"], interval(cell)) for cell in cells_of],
-        )
+    columns = (frames[0]["by"], "n", *(model["name"] for model in models))
+    print_table("ranking accuracy on held-out pairs", columns, rows)
+    print_table(
+        "paired differences in ranking accuracy",
+        ("models", frames[0]["by"], "n", "difference"),
+        [
+            (f"{comparison['a']} - {comparison['b']}", cell["name"], cell["n"], interval(cell))
+            for comparison in record["comparisons"]
+            for cell in _cells(comparison["frame"])
+        ],
+    )
+
+
+def _cells(frame: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*frame["groups"], {**frame["overall"], "name": "all"}]

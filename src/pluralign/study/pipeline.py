@@ -19,8 +19,10 @@ from rich.console import Console
 from ..audit import FlipRate, flip_rate, write_report
 from ..audit.record import audit_models
 from ..data import Preferences, ScoredPairs
-from ..datasets import load_preferences, make_text_world, train_eval_split
+from ..datasets import file_hash, load_preferences, make_text_world, train_eval_split
 from ..engines import ReferenceCache
+from ..engines.gguf import load_gguf
+from ..engines.packaged import load_packaged
 from ..errors import ParameterError
 from ..files import write_json
 from ..learn import PreferenceTrainer, SFTTrainer, score_pairs, tiny_model, train_tokenizer
@@ -114,6 +116,7 @@ class _Run:
         self.rates: dict[str, FlipRate] = {}
         self.scored: dict[str, ScoredPairs] = {}
         self.reference: ReferenceCache | None = None
+        self.given: tuple[Any, Any] | None = None
 
     def result(self) -> RunResult:
         origin = provenance(recipe=dict(self.recipe.resolved), seed=self.recipe.seed)
@@ -157,7 +160,10 @@ class _Run:
             annotator=section.annotator,
             domain=section.domain,
             drop_unusable=section.drop_unusable,
+            options=section.options or None,
         )
+        if section.chat:
+            pairs = as_chat(pairs)
         train, held_out = train_eval_split(pairs, section.eval_share, seed=seed)
         # Both responses, so that the start model knows the language without the labels.
         demonstrations = [
@@ -172,19 +178,30 @@ class _Run:
             truth={},
         )
 
-    def _tokenizer(self, demonstrations: list[tuple[Any, Any]]) -> Any:
+    def _given_model(self) -> tuple[Any, Any]:
+        """The recipe's pretrained model and its tokenizer, loaded once; or nothing."""
         section = self.recipe.model
-        if section.path is not None:
-            return load_tokenizer(section.path)
+        if self.given is None:
+            if section.packaged is not None:
+                self.given = load_packaged(section.packaged)
+            elif section.path is not None and section.path.endswith(".gguf"):
+                self.given = load_gguf(section.path)
+            elif section.path is not None:
+                self.given = load_model(section.path), load_tokenizer(section.path)
+        return self.given or (None, None)
+
+    def _tokenizer(self, demonstrations: list[tuple[Any, Any]]) -> Any:
+        _, tokenizer = self._given_model()
+        if tokenizer is not None:
+            return tokenizer
         texts = [as_text(part) for pair in demonstrations for part in pair]
-        return train_tokenizer(texts, vocab_size=section.vocab_size)
+        return train_tokenizer(texts, vocab_size=self.recipe.model.vocab_size)
 
     def _start(self, material: _Material) -> Any:
         """The model before preference tuning, fine-tuned on demonstrations if asked."""
         section = self.recipe.model
-        if section.path is not None:
-            model = load_model(section.path)
-        else:
+        model, _ = self._given_model()
+        if model is None:
             model = tiny_model(
                 material.tokenizer,
                 hidden_size=section.hidden_size,
@@ -273,6 +290,7 @@ class _Run:
             "created": origin["created"],
             "data": {
                 "source": self.recipe.data.world or material.train.source,
+                "file": None if self.recipe.data.path is None else file_hash(self.recipe.data.path),
                 "fingerprint": material.train.fingerprint(),
                 "n_train": len(material.train),
                 "n_eval": len(material.held_out),
@@ -297,6 +315,19 @@ class _Run:
             }
             for group, rate in self.rates.items()
         ]
+
+
+def as_chat(pairs: Preferences) -> Preferences:
+    """String prompts as a user's turn, string responses as the assistant's."""
+
+    def turn(texts: Any, role: str) -> list[Any]:
+        return [({"role": role, "content": t},) if isinstance(t, str) else t for t in texts]
+
+    return pairs.with_columns(
+        prompt=turn(pairs.prompt, "user"),
+        chosen=turn(pairs.chosen, "assistant"),
+        rejected=turn(pairs.rejected, "assistant"),
+    )
 
 
 def assumed(rate: FlipRate) -> float:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, cast, final
 
 from .. import catalog, objectives
 from ..datasets import make_text_world
+from ..engines.packaged import PACKAGED_MODELS
 from ..errors import ParameterError
 from ..learn.config import TrainingConfig
 from ..objectives import PairObjective
@@ -38,7 +39,8 @@ class DataSection:
         domain: column that names where the pair came from.
         eval_share: share of pairs held out, whole prompts at a time.
         drop_unusable: drop blank rows with a warning instead of refusing the file.
-        options: arguments of the world.
+        chat: put string prompts and responses as turns into the model's chat template.
+        options: arguments of the world, or what the format leaves open.
     """
 
     world: Annotated[str | None, AnyOf(None, OneOf("text"))] = None
@@ -49,27 +51,27 @@ class DataSection:
     domain: Annotated[str | None, AnyOf(None, Kind(str))] = None
     eval_share: Annotated[float, Within(0.0, 1.0, closed="neither")] = 0.2
     drop_unusable: Annotated[bool, Kind(bool)] = False
+    chat: Annotated[bool, Kind(bool)] = False
     options: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         check(self)
 
     def conflicts(self) -> list[str]:
-        """Exactly one source; options only for a world."""
+        """Exactly one source."""
         if (self.world is None) == (self.path is None):
             return ["give either 'world' or 'path'."]
-        if self.path is not None and self.options:
-            return [f"'options' belong to a world; got {shown(self.options)} with a path."]
         return []
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class ModelSection:
-    """The model to tune: ``path`` (a local transformers model) or a new small one.
+    """The model to tune: ``path``, ``packaged``, or a new small one.
 
     Args:
-        path: directory of a causal language model with its tokenizer.
+        path: directory of a causal language model with its tokenizer, or a GGUF file.
+        packaged: name of a model that an installed package ships.
         vocab_size: size of the byte-level BPE trained on the texts, for a new model
             (an embedded world brings its own tokenizer).
         hidden_size: width of a new model.
@@ -79,6 +81,7 @@ class ModelSection:
     """
 
     path: Annotated[str | None, AnyOf(None, Kind(str))] = None
+    packaged: Annotated[str | None, AnyOf(None, OneOf(*PACKAGED_MODELS))] = None
     vocab_size: Annotated[int, Within(300, 200_000, integer=True)] = 2048
     hidden_size: Annotated[int, Within(8, 16_384, integer=True)] = 64
     num_layers: Annotated[int, Within(1, 200, integer=True)] = 2
@@ -89,7 +92,9 @@ class ModelSection:
         check(self)
 
     def conflicts(self) -> list[str]:
-        """Heads divide the width."""
+        """One source of the model; heads divide the width."""
+        if self.path is not None and self.packaged is not None:
+            return ["give either 'path' or 'packaged', not both."]
         if self.hidden_size % self.num_heads:
             return [f"hidden_size {self.hidden_size} is no multiple of {self.num_heads} heads."]
         return []
