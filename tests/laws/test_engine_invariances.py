@@ -11,7 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_flatten  # noqa: E402
 
 from pluralign import TokenBatch  # noqa: E402
-from pluralign.engines import LogProbs, ReferenceCache  # noqa: E402
+from pluralign.engines import LogProbs, ReferenceCache, forms  # noqa: E402
+from pluralign.engines.forms import select  # noqa: E402
 
 VOCABULARY = 101
 SMALL = {
@@ -29,51 +30,53 @@ SMALL = {
 }
 PLAIN = {"attn_implementation": "sdpa"}
 EAGER = {"attn_implementation": "eager"}
-# name: (configuration class, settings, form the engine must choose)
+SHARED = ("shared", "packed", "two_rows")
+PACKED = ("packed", "two_rows")  # sliding windows: a cache of keys and values forgets
+# name: (configuration class, settings, forms that must hold)
 ARCHITECTURES = {
-    "llama": ("LlamaConfig", SMALL | PLAIN, "shared"),
-    "llama_tied": ("LlamaConfig", SMALL | PLAIN | {"tie_word_embeddings": True}, "shared"),
-    "qwen3": ("Qwen3Config", SMALL | PLAIN | {"head_dim": 8}, "shared"),
+    "llama": ("LlamaConfig", SMALL | PLAIN, SHARED),
+    "llama_tied": ("LlamaConfig", SMALL | PLAIN | {"tie_word_embeddings": True}, SHARED),
+    "qwen3": ("Qwen3Config", SMALL | PLAIN | {"head_dim": 8}, SHARED),
     "gemma2": (
         "Gemma2Config",
         SMALL | EAGER | {"head_dim": 8, "final_logit_softcapping": 5.0, "sliding_window": 6},
-        "two_rows",
+        PACKED,
     ),
     "gemma3": (
         "Gemma3TextConfig",
         SMALL | EAGER | {"head_dim": 8, "sliding_window": 6},
-        "two_rows",
+        PACKED,
     ),
-    "mistral": ("MistralConfig", SMALL | PLAIN | {"sliding_window": None}, "shared"),
-    "mistral_sliding": ("MistralConfig", SMALL | PLAIN | {"sliding_window": 6}, "two_rows"),
+    "mistral": ("MistralConfig", SMALL | PLAIN | {"sliding_window": None}, SHARED),
+    "mistral_sliding": ("MistralConfig", SMALL | PLAIN | {"sliding_window": 6}, PACKED),
     "gpt2": (
         "GPT2Config",
         PLAIN
         | {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}
         | {"initializer_range": 0.3, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
-        "shared",
+        SHARED,
     ),
     "granite": (
         "GraniteConfig",
         SMALL | PLAIN | {"logits_scaling": 3.0, "residual_multiplier": 0.5},
-        "shared",
+        SHARED,
     ),
-    "cohere": ("CohereConfig", SMALL | PLAIN | {"logit_scale": 0.25}, "shared"),
-    "olmo2": ("Olmo2Config", SMALL | PLAIN, "shared"),
+    "cohere": ("CohereConfig", SMALL | PLAIN | {"logit_scale": 0.25}, SHARED),
+    "olmo2": ("Olmo2Config", SMALL | PLAIN, SHARED),
     "phi": (
         "PhiConfig",
         SMALL | PLAIN | {"num_key_value_heads": 4, "resid_pdrop": 0.0, "embd_pdrop": 0.0},
-        "shared",
+        SHARED,
     ),
     "opt": (
         "OPTConfig",
         SMALL | PLAIN | {"ffn_dim": 48, "word_embed_proj_dim": 32, "dropout": 0.0, "init_std": 0.3},
-        "shared",
+        SHARED,
     ),
     "mixtral": (
         "MixtralConfig",
         SMALL | PLAIN | {"num_local_experts": 4, "num_experts_per_tok": 2},
-        "shared",
+        SHARED,
     ),
     "falcon_h1": (
         "FalconH1Config",
@@ -81,7 +84,7 @@ ARCHITECTURES = {
         | EAGER
         | {"head_dim": 8, "lm_head_multiplier": 0.3, "mamba_d_ssm": 32}
         | {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_chunk_size": 8},
-        "two_rows",
+        ("two_rows",),
     ),
 }
 
@@ -154,11 +157,13 @@ def assert_same_gradients(found, expected, rtol=1e-5):
 def test_every_architecture_gives_its_own_log_softmax(name):
     model = make(name)
     engine = LogProbs(model)
-    assert engine.form == ARCHITECTURES[name][2]
+    forms = engine.describe()["forms"]
+    assert tuple(forms) == ARCHITECTURES[name][2]
     assert engine.head == "linear"
-    torch.testing.assert_close(
-        engine(model, UNEVEN).sums, by_hand(model, UNEVEN), atol=1e-4, rtol=0
-    )
+    expected = by_hand(model, UNEVEN)
+    for form in ("auto", *forms):
+        sums = LogProbs(model, form=form)(model, UNEVEN).sums
+        torch.testing.assert_close(sums, expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "cohere", "phi", "gpt2"])
@@ -174,7 +179,7 @@ def test_gradients_equal_autograd_through_full_logits(name, head):
     assert_same_gradients(gradients(model), expected)
 
 
-@pytest.mark.parametrize("form", ["two_rows", "shared"])
+@pytest.mark.parametrize("form", ["auto", "two_rows", "shared", "packed"])
 @pytest.mark.parametrize("chunk", [1, 7, 64])
 def test_chunks_do_not_matter(form, chunk):
     model = make()
@@ -191,7 +196,7 @@ def test_padding_side_does_not_matter(name):
     )
 
 
-@pytest.mark.parametrize("form", ["two_rows", "shared"])
+@pytest.mark.parametrize("form", ["auto", "two_rows", "shared", "packed"])
 def test_batch_size_does_not_matter(form):
     model = make()
     engine = LogProbs(model, form=form)
@@ -205,7 +210,7 @@ def test_batch_size_does_not_matter(form):
 
 
 @pytest.mark.parametrize("responses", [1, 3, 4])
-@pytest.mark.parametrize("form", ["two_rows", "shared"])
+@pytest.mark.parametrize("form", ["auto", "two_rows", "shared", "packed"])
 def test_any_number_of_responses(form, responses):
     model = make()
     batch = make_batch([[5, *range(1, responses + 1)], [2, *range(3, responses + 3)]])
@@ -214,13 +219,106 @@ def test_any_number_of_responses(form, responses):
     torch.testing.assert_close(scores.sums, by_hand(model, batch), atol=1e-4, rtol=0)
 
 
-def test_forms_give_the_same_gradients():
-    model, found = make(), []
-    for form in ("two_rows", "shared"):
+@pytest.mark.parametrize(
+    "name", ["llama", "gemma2", "gemma3", "mistral_sliding", "gpt2", "mixtral"]
+)
+def test_forms_give_the_same_gradients(name):
+    model, found = make(name), []
+    for form in ("two_rows", "auto", *ARCHITECTURES[name][2][:-1]):
         model.zero_grad()
         LogProbs(model, form=form)(model, UNEVEN).sums.square().mean().backward()
         found.append(gradients(model))
-    assert_same_gradients(*found)
+    for other in found[1:]:
+        assert_same_gradients(other, found[0])
+
+
+@pytest.mark.parametrize("row_tokens", [0, 30, 60, 1000])
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+def test_packing_does_not_matter(name, row_tokens):
+    """Neither how full rows are, nor in which order pairs come."""
+    model = make(name)
+    engine = LogProbs(model, form="packed", row_tokens=row_tokens)
+    expected = by_hand(model, UNEVEN)
+    torch.testing.assert_close(engine(model, UNEVEN).sums, expected, atol=1e-4, rtol=0)
+    for order in ([3, 1, 0, 2], [2, 3, 1, 0]):
+        sums = engine(model, select(UNEVEN, order)).sums
+        torch.testing.assert_close(sums, expected[order], atol=1e-4, rtol=0)
+
+
+def test_a_batch_split_by_length_is_the_whole(monkeypatch):
+    model = make()
+    monkeypatch.setattr(forms, "_GROUP_TOKENS", 30)
+    engine = LogProbs(model)
+    assert len(forms.similar(UNEVEN.lengths)) > 1
+    found, whole = engine(model, UNEVEN), LogProbs(model, form="two_rows")(model, UNEVEN)
+    assert torch.equal(found.lengths, whole.lengths)
+    torch.testing.assert_close(found.sums, whole.sums, atol=1e-4, rtol=0)
+    values = engine.token_values(model, UNEVEN)
+    expected = LogProbs(model, form="two_rows").token_values(model, UNEVEN)
+    torch.testing.assert_close(values, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("form", ["two_rows", "shared", "packed"])
+def test_pairs_are_a_special_case_of_many_responses(form):
+    """Scores of a pair do not change when the prompt has two more responses."""
+    model = make()
+    four = make_batch([[7, 5, 9, 3, 6], [3, 12, 1, 4, 4]])
+    engine = LogProbs(model, form=form)
+    parts = four.tokens.split(four.lengths.flatten().tolist())
+    pairs = TokenBatch(torch.cat([*parts[:3], *parts[5:8]]), four.lengths[:, :3])
+    torch.testing.assert_close(
+        engine(model, pairs).sums, engine(model, four).sums[:, :2], atol=1e-4, rtol=0
+    )
+
+
+@pytest.mark.parametrize("form", ["two_rows", "shared", "packed"])
+def test_threads_do_not_matter(form):
+    model, found = make(), []
+    engine = LogProbs(model, form=form)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(engine(model, UNEVEN).sums)
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(*found, atol=1e-4, rtol=0)
+
+
+@pytest.mark.filterwarnings("ignore:.*flex_attention called without torch.compile.*")
+@pytest.mark.filterwarnings("ignore:_compile flag on create_block_mask:DeprecationWarning")
+def test_flex_attention_reads_the_same_rule(monkeypatch):
+    """The branch of a GPU, forward only: FlexAttention has no backward on a CPU."""
+    flex = pytest.importorskip("transformers.integrations.flex_attention")
+    monkeypatch.setattr(flex.WrappedFlexAttention, "__call__", lambda self: flex.flex_attention)
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+    model = make("llama", head_dim=16)
+    with torch.no_grad():
+        expected = by_hand(model, UNEVEN)
+        model.set_attn_implementation("flex_attention")
+        engine = LogProbs(model, form="packed")
+        assert engine.describe()["row_tokens"] == 8192
+        sums = engine(model, UNEVEN).sums
+    torch.testing.assert_close(sums, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_flex_attention_on_a_gpu(checkpointing):
+    model = make("llama", hidden_size=64, head_dim=16).cuda()
+    by_hand_gpu = LogProbs(model, form="two_rows")
+    by_hand_gpu(model, UNEVEN).sums.sum().backward()
+    expected, wanted = by_hand_gpu(model, UNEVEN).sums, gradients(model)
+    model.zero_grad()
+    engine = LogProbs(model, form="packed")
+    assert engine.describe()["attention"] == "flex_attention"
+    if checkpointing:
+        model.gradient_checkpointing_enable()
+    sums = engine(model, UNEVEN).sums
+    torch.testing.assert_close(sums, expected, atol=1e-3, rtol=0)
+    sums.sum().backward()
+    assert_same_gradients(gradients(model), wanted, rtol=1e-3)
 
 
 def test_two_halves_accumulate_to_the_whole():
@@ -239,7 +337,7 @@ def test_two_halves_accumulate_to_the_whole():
     assert_same_gradients(gradients(model), expected)
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2"])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "mixtral"])
 def test_activation_checkpointing_changes_nothing(name):
     model = make(name)
     engine = LogProbs(model)
@@ -248,6 +346,7 @@ def test_activation_checkpointing_changes_nothing(name):
     model.zero_grad()
     enable = getattr(model, "activation_checkpointing_enable", None)
     (enable or model.gradient_checkpointing_enable)()
+    assert engine.form_of(model, UNEVEN) == "packed"  # the prompt is still computed once
     sums = engine(model, UNEVEN).sums
     torch.testing.assert_close(sums, by_hand(model, UNEVEN), atol=1e-4, rtol=0)
     sums.sum().backward()
@@ -282,7 +381,7 @@ def test_implicit_reward_is_exactly_zero_at_step_zero(kind):
     assert torch.equal(policy - cache.sums, torch.zeros(5, 2))
 
 
-@pytest.mark.parametrize("form", ["two_rows", "shared"])
+@pytest.mark.parametrize("form", ["auto", "two_rows", "shared", "packed"])
 @pytest.mark.parametrize("head", ["linear", "own"])
 def test_bfloat16_stays_within_bounds(form, head):
     model = make(initializer_range=0.05)

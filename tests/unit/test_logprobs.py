@@ -8,6 +8,7 @@ transformers = pytest.importorskip("transformers", reason="needs the [language] 
 from pluralign import DataError, IncompatibleError, ParameterError, TokenBatch  # noqa: E402
 from pluralign.engines import LogProbs  # noqa: E402
 from pluralign.engines.layout import lay_out, whole_rows  # noqa: E402
+from pluralign.engines.packing import block_mask, dense_mask, pack, visible  # noqa: E402
 
 
 @pytest.fixture
@@ -67,6 +68,85 @@ def test_shared_rows():
     assert rows.source.tolist() == [1, 1, 4 + 2, 2, 4 + 4, 4 + 5, 2]
 
 
+THREE = batch_of(([5, 6], [7], [8, 9]), ([4], [10, 11, 12], [13]), ([], [14, 15, 16], [17, 18]))
+
+
+def test_packed_rows():
+    rows = pack(THREE)
+    (inputs,) = rows.passes
+    # The longest pair (1 + 2 + 0 tokens, 2 + 0 + 1, 2 + 1) is as long as a row.
+    assert inputs.ids.tolist() == [[5, 6, 8], [4, 10, 11], [14, 15, 17]]
+    assert inputs.positions.tolist() == [[0, 1, 2], [0, 1, 2], [0, 1, 0]]
+    assert inputs.segments.part.tolist() == [[0, 0, 2], [0, 1, 1], [1, 1, 2]]
+    assert rows.targets.tolist() == [7, 8, 9, 10, 11, 12, 13, 15, 16, 18]
+    assert rows.source.tolist() == [1, 1, 2, 3, 4, 5, 3, 6, 7, 8]
+    assert rows.lengths.tolist() == [[1, 2], [3, 1], [2, 1]]
+    assert rows.cell.tolist() == [0, 3, 4, 6, 7, 8, 9, 12, 13, 15]
+
+
+def test_packed_rows_are_filled_first_fit():
+    rows = pack(THREE, row_tokens=7, block=4)
+    ids = rows.passes[0].ids
+    assert ids.tolist() == [[5, 6, 8, 4, 10, 11, 0, 0], [14, 15, 17, 0, 0, 0, 0, 0]]
+    assert rows.passes[0].segments.owner.tolist()[0] == [0, 0, 0, 1, 1, 1, -1, -1]
+    assert rows.source.tolist()[-3:] == [8, 9, 10]
+
+
+def test_who_sees_whom_in_a_packed_row():
+    (inputs,) = pack(THREE, row_tokens=8).passes
+    mask = dense_mask(visible(inputs.segments, inputs.positions), 2, 6, torch.device("cpu"))
+    assert mask.shape == (2, 1, 6, 6)
+    # 5 6 | 9's predecessor 8 sees the prompt; the next pair sees nothing of it.
+    assert mask[0, 0].int().tolist() == [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [0, 0, 0, 1, 0, 0],
+        [0, 0, 0, 1, 1, 0],
+        [0, 0, 0, 1, 1, 1],
+    ]
+    assert mask[1, 0, 2].tolist() == [False, False, True, False, False, False]  # 17, not 14 15
+    near = dense_mask(visible(inputs.segments, inputs.positions, 2), 2, 6, torch.device("cpu"))
+    assert near[0, 0, 2].tolist() == [False, True, True, False, False, False]
+
+
+def test_the_block_mask_is_the_dense_mask():
+    """One rule, two readers: FlexAttention's block mask holds what the dense one does."""
+    flex = pytest.importorskip("torch.nn.attention.flex_attention")
+    lengths = torch.tensor([[60, 90, 40], [200, 30, 80], [10, 5, 7], [120, 1, 300]])
+    batch = TokenBatch(torch.arange(int(lengths.sum())) % 50, lengths)
+    (inputs,) = pack(batch, row_tokens=640, block=128).passes
+    rows, width = inputs.ids.shape
+    assert width % 128 == 0
+    sees = visible(inputs.segments, inputs.positions, 100)
+    dense = dense_mask(sees, rows, width, torch.device("cpu"))
+    blocks = block_mask(sees, rows, width, torch.device("cpu"))
+    rule = flex.create_mask(blocks.mask_mod, rows, 1, width, width, device="cpu")
+    assert torch.equal(rule, dense)
+    tiles = dense.view(rows, 1, width // 128, 128, width // 128, 128).any(-1).any(3)
+    assert torch.equal(blocks.to_dense().bool(), tiles)
+    assert not tiles.all()  # some blocks are skipped
+
+
+def test_lengths_choose_the_form(model):
+    engine = LogProbs(model)
+
+    def size(*rows):
+        return TokenBatch(torch.arange(sum(map(sum, rows))) % 47 + 3, torch.tensor(rows))
+
+    long_prompt = size([200, 20, 20])
+    assert engine.form_of(model, long_prompt) == "shared"
+    assert engine.form_of(model, size([20, 9, 300], [300, 8, 4])) == "packed"  # padding tells
+    assert engine.form_of(model, size([1, 200, 200], [1, 200, 200])) == "two_rows"
+    model.train()
+    enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+    enable()
+    assert engine.form_of(model, long_prompt) == "packed"
+    with torch.no_grad():
+        assert engine.form_of(model, long_prompt) == "shared"
+    assert LogProbs(model, form="shared").form_of(model, long_prompt) == "packed"
+
+
 def test_an_empty_prompt_has_nothing_to_share():
     assert lay_out(PAIRS, "shared").form == "two_rows"
 
@@ -89,10 +169,12 @@ def test_whole_rows_keep_the_last_token():
         (TokenBatch(torch.tensor([1, 2]), torch.tensor([[1], [1]])), r"\(B, 1 \+ K\)"),
     ],
 )
-@pytest.mark.parametrize("form", ["two_rows", "shared"])
-def test_rows_without_anything_to_score_are_named(batch, message, form):
+@pytest.mark.parametrize("form", ["two_rows", "shared", "packed"])
+def test_rows_without_anything_to_score_are_named(model, batch, message, form):
     with pytest.raises(DataError, match=message):
-        lay_out(batch, form)
+        pack(batch) if form == "packed" else lay_out(batch, form)
+    with pytest.raises(DataError, match=message):
+        LogProbs(model)(model, batch)
 
 
 def test_the_first_token_of_a_row_is_never_scored(model):
@@ -144,7 +226,9 @@ def test_describe_is_json(model):
     assert facts["form"] == "shared"
     assert facts["head"] == "linear"
     assert facts["dtype"] == "torch.float32"
-    assert facts["form_difference"] < 1e-4
+    assert facts["forms"] == ["shared", "packed", "two_rows"]
+    assert all(gap < 1e-4 for gap in facts["form_difference"].values())
+    assert "multiply-adds" in facts["form_rule"]
 
 
 def test_scale_and_cap_of_the_configuration_are_used():
@@ -171,7 +255,7 @@ def test_options_obey_their_rules(model):
 
 def test_a_form_or_head_asked_for_by_name_must_hold(model):
     peft = pytest.importorskip("peft")
-    with pytest.raises(IncompatibleError, match="padded on the right"):
+    with pytest.raises(IncompatibleError, match="only two_rows is padded on the left"):
         LogProbs(model, form="shared", padding_side="left")
     with pytest.raises(IncompatibleError, match="full logits need every row whole"):
         LogProbs(model, form="shared", head="full")
@@ -191,10 +275,43 @@ def test_an_encoder_decoder_is_refused_by_name():
         LogProbs(transformers.T5ForConditionalGeneration(config))
 
 
-def test_frequencies_that_depend_on_length_are_not_shared(model):
+def test_frequencies_that_depend_on_length_are_shared_below_it(model):
     rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
-    config = type(model.config)(**(model.config.to_dict() | {"rope_parameters": rope}))
-    assert LogProbs(transformers.LlamaForCausalLM(config)).form == "two_rows"
+    changed = {"rope_parameters": rope, "max_position_embeddings": 16}
+    config = type(model.config)(**(model.config.to_dict() | changed))
+    stretched = transformers.LlamaForCausalLM(config)
+    engine = LogProbs(stretched)
+    forms = [engine.form_of(stretched, batch_of(([5] * 9, [6] * n, [7] * n))) for n in (6, 7, 20)]
+    assert forms == ["shared", "two_rows", "two_rows"]
+
+
+def test_dropout_is_read_from_the_modules():
+    config = transformers.GPT2Config(vocab_size=50, n_embd=16, n_layer=1, n_head=2, n_positions=32)
+    model = transformers.GPT2LMHeadModel(config).train()
+    batch = batch_of(([5] * 20, [7, 3, 2], [8, 9, 1]))
+    noisy = LogProbs(model)
+    assert noisy.describe()["active_dropout"]
+    assert noisy.form_of(model, batch) == "two_rows"
+    for module in model.modules():  # what the trainers do; the configuration keeps its rates
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    assert config.resid_pdrop == 0.1
+    silent = LogProbs(model)
+    assert not silent.describe()["active_dropout"]
+    assert silent.form_of(model, batch) == "shared"
+
+
+def test_dropout_that_no_module_shows_is_found_by_running(model):
+    layer = model.model.layers[0].mlp
+    plain = layer.forward
+    layer.forward = lambda x: torch.nn.functional.dropout(plain(x), 0.5, layer.training)
+    state = torch.get_rng_state()
+    engine = LogProbs(model.train())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert engine.describe()["active_dropout"]
+    assert engine.form_of(model, batch_of(([5] * 20, [7, 3], [8, 9]))) == "two_rows"
+    assert engine.form_of(model.eval(), batch_of(([5] * 20, [7, 3], [8, 9]))) == "shared"
+    assert LogProbs(model, form="two_rows").form == "two_rows"
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")

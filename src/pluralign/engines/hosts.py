@@ -109,12 +109,32 @@ def scoring_mode(model: nn.Module) -> Generator[None]:
             module.training = True
 
 
+@contextmanager
+def training_mode(model: nn.Module) -> Generator[None]:
+    """Training mode for every module; each module's own mode is restored."""
+    resting = [module for module in model.modules() if not module.training]
+    for module in resting:
+        module.training = True
+    try:
+        yield
+    finally:
+        for module in resting:
+            module.training = False
+
+
 def has_dropout(core: Any) -> bool:
-    """Whether any dropout would be active in training mode."""
-    layers = any(isinstance(m, nn.Dropout) and m.p > 0 for m in core.modules())
-    config = core.config.get_text_config().to_dict()
-    rates = [v for k, v in config.items() if "drop" in k and isinstance(v, float)]
-    return layers or any(rate > 0 for rate in rates)
+    """Whether a module has a dropout rate above zero, in whatever attribute it keeps it.
+
+    The configuration is not asked: a trainer that switches dropout off does so in the
+    modules. What a forward reads from elsewhere only a run in training mode can show.
+    """
+    for module in core.modules():
+        dropout = type(module).__name__.endswith("Dropout")
+        for name, value in vars(module).items():
+            rate = "drop" in name or (dropout and name == "p")
+            if rate and isinstance(value, float) and value > 0:
+                return True
+    return False
 
 
 def recomputes(core: Any) -> bool:
@@ -136,13 +156,19 @@ def precision_of(core: Any) -> str:
     return f"{core.dtype}{cast}"
 
 
-def stretches_positions(core: Any) -> bool:
-    """Whether rotary frequencies depend on the longest position of a pass.
+def stretching_length(core: Any) -> int | None:
+    """Row length from which rotary frequencies depend on the longest row; ``None``: never.
 
-    A prompt on its own would then be rotated otherwise than within a long row.
+    Beyond it a prompt on its own would be rotated otherwise than within a long row.
     """
-    rope = str(getattr(core.config.get_text_config(), "rope_parameters", None))
-    return any(f"'{kind}'" in rope for kind in ("dynamic", "longrope"))
+    config = core.config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [rope, *(part for part in rope.values() if isinstance(part, dict))]
+    stretching = [k for k in kinds if k.get("rope_type") in ("dynamic", "longrope")]
+    if not stretching:
+        return None
+    usual = config.max_position_embeddings
+    return min(int(k.get("original_max_position_embeddings") or usual) for k in stretching)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ flattened hidden states, ``source`` and ``targets`` are all that the head needs.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,8 +14,20 @@ from torch import Tensor
 from ..errors import DataError
 from ..scores import TokenBatch
 
-Form = Literal["two_rows", "shared"]
+Form = Literal["two_rows", "shared", "packed"]
 Side = Literal["right", "left"]
+
+
+class Segments(NamedTuple):
+    """To whom each token of packed rows belongs.
+
+    Attributes:
+        owner: int64 ``(R, T)``; number of the pair, -1 for padding.
+        part: int64 ``(R, T)``; 0 for the prompt, k for response k.
+    """
+
+    owner: Tensor
+    part: Tensor
 
 
 class Inputs(NamedTuple):
@@ -25,17 +37,21 @@ class Inputs(NamedTuple):
         ids: int64 ``(R, T)``.
         positions: int64 ``(R, T)``, counted from the first token of the prompt.
         mask: bool ``(R, S)``, true where a key may be seen; ``None`` if the causal
-            mask alone is right, which lets attention take its fastest path.
+            mask alone is right, which lets attention take its fastest path; for packed rows
+            whatever the model's attention takes.
+        segments: of packed rows, from which their mask is made.
     """
 
     ids: Tensor
     positions: Tensor
-    mask: Tensor | None
+    mask: Any
+    segments: Segments | None = None
 
     def to(self, device: torch.device) -> Inputs:
         """The inputs on a device."""
         mask = None if self.mask is None else self.mask.to(device)
-        return Inputs(self.ids.to(device), self.positions.to(device), mask)
+        segments = self.segments and Segments(*(part.to(device) for part in self.segments))
+        return Inputs(self.ids.to(device), self.positions.to(device), mask, segments)
 
 
 class Rows(NamedTuple):
@@ -43,8 +59,8 @@ class Rows(NamedTuple):
 
     Attributes:
         form: which layout this is.
-        passes: ``two_rows`` has one; ``shared`` has the prompts, then the responses
-            that see the prompts' keys and values.
+        passes: ``two_rows`` and ``packed`` have one; ``shared`` has the prompts, then the
+            responses that see the prompts' keys and values.
         source: int64 ``(S,)``; hidden state, in the passes flattened one after the
             other, that predicts each scored token.
         targets: int64 ``(S,)``; the scored tokens.
@@ -72,9 +88,12 @@ _ON_DEVICE = ("source", "targets", "cell", "lengths")
 
 
 def lay_out(
-    batch: TokenBatch, form: Form = "two_rows", pad_id: int = 0, padding_side: Side = "right"
+    batch: TokenBatch,
+    form: Literal["two_rows", "shared"] = "two_rows",
+    pad_id: int = 0,
+    padding_side: Side = "right",
 ) -> Rows:
-    """Lay a batch out in a form.
+    """Lay a batch out in one of the padded forms; ``packing.pack`` makes the third.
 
     ``two_rows`` writes ``prompt ++ response`` once per response. ``shared`` writes each
     prompt once; a batch with an empty prompt or a single response each has nothing to
@@ -98,14 +117,23 @@ def lay_out(
         >>> rows.passes[0].ids.tolist(), rows.targets.tolist()
         ([[5, 6, 7], [5, 6, 8]], [7, 8, 9])
     """
-    _check(batch)
+    check_batch(batch)
     several = batch.lengths.shape[1] > 2
     if form == "shared" and several and bool((batch.lengths[:, 0] > 0).all()):
         return _shared(batch, pad_id)
     return _two_rows(batch, pad_id, padding_side)
 
 
-def _check(batch: TokenBatch, *, scored: bool = True) -> None:
+def check_batch(batch: TokenBatch, *, scored: bool = True) -> None:
+    """Refuse a batch whose lengths do not fit, or with a response that has nothing to score.
+
+    Args:
+        batch: the batch.
+        scored: whether each response needs a token with a prediction, or just a token.
+
+    Raises:
+        DataError: naming the rows.
+    """
     lengths = batch.lengths
     if lengths.ndim != 2 or lengths.shape[1] < 2 or not len(lengths):
         raise DataError(
@@ -215,7 +243,7 @@ def whole_rows(
     Raises:
         DataError: naming the rows with an empty response.
     """
-    _check(batch, scored=False)
+    check_batch(batch, scored=False)
     rows = _joined(batch, pad_id, padding_side)
     column = torch.arange(rows.ids.shape[1], device=rows.ids.device)
     last = torch.where(rows.valid, column, 0).amax(1)

@@ -1,13 +1,13 @@
 """Sequence log-probabilities of a transformers causal language model.
 
-Three things vary and are chosen apart: the layout of a batch (``layout``), the head
-(``projection``), and what is summed here. Logits of shape ``[B, T, V]`` never exist.
+Three things vary and are chosen apart: the layout of a batch (``layout``, ``packing``;
+which of them, ``forms``), the head (``projection``), and what is summed here. Logits of
+shape ``[B, T, V]`` never exist.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, final
 
@@ -17,6 +17,16 @@ from torch import Tensor, nn
 from ..errors import IncompatibleError
 from ..rules import AnyOf, OneOf, Within, check
 from ..scores import TokenBatch
+from .forms import (
+    RULE,
+    cost_of,
+    multiply_adds,
+    probe_batch,
+    select,
+    short_window,
+    similar,
+    slowdown_on,
+)
 from .hosts import (
     attention_of,
     bodies_of,
@@ -27,14 +37,21 @@ from .hosts import (
     precision_of,
     recomputes,
     scoring_mode,
-    stretches_positions,
+    stretching_length,
+    training_mode,
 )
 from .layout import Form, Rows, Side, lay_out
-from .projection import HeadKind, choose, log_softmax_at, project, run_body, tolerance
+from .packing import BLOCK, pack
+from .passes import NoSharedCacheError, prepare_packing, states_of
+from .projection import STRANGE, HeadKind, choose, log_softmax_at, project, run_body, tolerance
 
 ENGINE_VERSION = 1
 """Raised when the numbers an engine returns change; part of the key of a reference cache."""
 
+_SPARSE_ROW = 8192  # with FlexAttention, pairs that do not see each other cost nothing
+_PROBE_WINDOW = 5  # shorter than the rows of the probe
+
+_SHARING: tuple[Form, ...] = ("shared", "packed")
 _log = logging.getLogger(__name__)
 
 
@@ -54,10 +71,11 @@ class SequenceScores(NamedTuple):
 class LogProbsOptions:
     """Rules of what :class:`LogProbs` is asked for."""
 
-    form: Annotated[str, OneOf("auto", "two_rows", "shared")]
+    form: Annotated[str, OneOf("auto", "two_rows", "shared", "packed")]
     head: Annotated[str, OneOf("auto", "linear", "own", "full")]
     padding_side: Annotated[str, OneOf("right", "left")]
     chunk_tokens: Annotated[int | None, AnyOf(None, Within(1, integer=True))]
+    row_tokens: Annotated[int | None, AnyOf(None, Within(0, integer=True))]
 
     def __post_init__(self) -> None:
         check(self)
@@ -74,16 +92,23 @@ class LogProbs:
 
     ``sums[b, k] = sum_t log softmax(z_t)[y_t]`` over the tokens ``y_t`` of response k.
 
-    ``form="shared"`` computes each prompt once and lets all its responses see its keys
-    and values. It is left, call by call, for ``"two_rows"`` where it cannot hold:
-    activation checkpointing, active dropout, an empty prompt.
+    Forms. ``"two_rows"`` writes prompt and response once per response. ``"shared"``
+    computes each prompt once and lets all its responses see its keys and values.
+    ``"packed"`` fills rows with whole pairs under a mask: no padding, and the prompt once
+    also under activation checkpointing, which switches key/value caches off. ``"auto"``
+    takes, batch by batch, the one with the fewest multiply-adds among those that were
+    found to hold for the model; on a CPU it also splits a batch into rows of similar
+    length. A form is left, call by call, where it cannot hold: ``"shared"`` for
+    ``"packed"`` under checkpointing, both for ``"two_rows"`` under active dropout.
 
     Args:
         model: a transformers causal language model, also wrapped by PEFT or for
             distributed training. What is chosen here is checked against its own forward.
-        form: ``"auto"``, ``"two_rows"`` or ``"shared"``.
+        form: ``"auto"``, ``"two_rows"``, ``"shared"`` or ``"packed"``.
         head: ``"auto"``, ``"linear"``, ``"own"`` or ``"full"`` (see ``projection``).
         chunk_tokens: hidden states projected at a time; by default as many as fill a buffer.
+        row_tokens: tokens that a packed row may hold; at least the longest pair's. By
+            default 0 with a dense mask and 8192 with FlexAttention.
         padding_side: of ``two_rows``; results do not depend on it.
 
     Raises:
@@ -107,26 +132,47 @@ class LogProbs:
         self,
         model: nn.Module,
         *,
-        form: Literal["auto", "two_rows", "shared"] = "auto",
+        form: Literal["auto", "two_rows", "shared", "packed"] = "auto",
         head: Literal["auto", "linear", "own", "full"] = "auto",
         chunk_tokens: int | None = None,
+        row_tokens: int | None = None,
         padding_side: Side = "right",
     ) -> None:
-        LogProbsOptions(form=form, head=head, padding_side=padding_side, chunk_tokens=chunk_tokens)
+        LogProbsOptions(
+            form=form,
+            head=head,
+            padding_side=padding_side,
+            chunk_tokens=chunk_tokens,
+            row_tokens=row_tokens,
+        )
         core = core_of(model)
+        device = device_of(core)
         self.padding_side: Side = padding_side
         self.chunk_tokens = chunk_tokens
+        self._asked = form
         self._projection = choose(core, head)
-        self._dropout = has_dropout(core)
-        self._form_difference: float | None = None
-        self._form: Form = "two_rows"
-        self._form = self._choose_form(model, form)
-        self._facts = {"attention": attention_of(core), "dtype": precision_of(core)}
+        self._limit = stretching_length(core)
+        self._noisy = has_dropout(core) or self._differs_from_itself(model)
+        self._differences: dict[str, float] = {}
+        self._reasons: dict[str, str] = {}
+        self._row_tokens = row_tokens or 0
+        self._forms: tuple[Form, ...] = self._holding(model)
+        self._cost = cost_of(core, device)
+        if row_tokens is None and self._cost.sparse:
+            self._row_tokens = _SPARSE_ROW
+        # Ranks of a sharded model must make the same number of passes.
+        sharded = any("FSDP" in type(part).__name__ for part in (model, core))
+        self._splits = form == "auto" and device.type == "cpu" and not sharded
+        self._facts = {
+            "attention": attention_of(core),
+            "dtype": precision_of(core),
+            "form_rule": RULE.format(slowdown=slowdown_on(device)),
+        }
 
     @property
     def form(self) -> Form:
-        """The layout that was chosen."""
-        return self._form
+        """The first choice among the layouts that hold."""
+        return self._forms[0]
 
     @property
     def head(self) -> HeadKind:
@@ -138,12 +184,16 @@ class LogProbs:
         return {
             "engine_version": ENGINE_VERSION,
             "form": self.form,
+            "forms": list(self._forms),
+            "form_difference": dict(self._differences),
+            "form_refused": dict(self._reasons),
+            "active_dropout": self._noisy,
             "head": self.head,
             "logit_scale": self._projection.shape.scale,
             "logit_softcap": self._projection.shape.softcap,
             "chunk_tokens": self.chunk_tokens,
+            "row_tokens": self._row_tokens,
             "head_difference": dict(self._projection.differences),
-            "form_difference": self._form_difference,
             **self._facts,
         }
 
@@ -166,26 +216,71 @@ class LogProbs:
         """Log-probability of each response token, float32 ``(B, K, R)``, 0 after the end."""
         return self._score(model, batch)[0]
 
+    def form_of(self, model: nn.Module, batch: TokenBatch) -> Form:
+        """The layout that a batch gets if the model is called on it now, unsplit."""
+        return self._form_for(core_of(model), batch.lengths)
+
     def _score(self, model: nn.Module, batch: TokenBatch) -> tuple[Tensor, Tensor]:
         core = core_of(model)
-        form = self._form_for(core)
-        rows = lay_out(batch, form, padding_side=self.padding_side).to(device_of(core))
+        groups = self._groups(batch)
+        parts = [self._laid_out(core, part) for part in _taken(batch, groups)]
         with scoring_mode(model):
-            values = inside(model, lambda: self._token_scores(core, rows))
+            values = inside(model, lambda: [self._values(core, rows) for rows in parts])
+        if len(parts) == 1:
+            return values[0], parts[0].lengths
+        width = max(rows.width for rows in parts)
+        whole = torch.cat([_widened(part, width) for part in values])
+        lengths = torch.cat([rows.lengths for rows in parts])
+        order = [row for group in groups for row in group]
+        back = torch.tensor(order, device=whole.device).argsort()
+        return whole[back], lengths[back]
+
+    def _groups(self, batch: TokenBatch) -> list[list[int]]:
+        if not self._splits or batch.lengths.ndim != 2:
+            return [[]]
+        total = int(batch.lengths.clamp(min=0).sum())
+        return similar(batch.lengths) if total == len(batch.tokens) else [[]]
+
+    def _laid_out(self, core: Any, batch: TokenBatch) -> Rows:
+        return self._rows(core, batch, self._form_for(core, batch.lengths), self._row_tokens)
+
+    def _rows(self, core: Any, batch: TokenBatch, form: Form, row_tokens: int) -> Rows:
+        if form == "packed":
+            block = BLOCK if attention_of(core) == "flex_attention" else 1
+            rows = pack(batch, row_tokens=row_tokens, block=block)
+        else:
+            rows = lay_out(batch, form, padding_side=self.padding_side)
+        return rows.to(device_of(core))
+
+    def _form_for(self, core: Any, lengths: Tensor) -> Form:
+        """The cheapest layout among those that hold for this call."""
+        forms: tuple[Form, ...] = self._forms
+        if lengths.ndim != 2 or lengths.shape[1] < 2 or not len(lengths):
+            return "two_rows"  # which says what is wrong
+        longest = int((lengths[:, :1] + lengths[:, 1:]).max())
+        noisy = self._noisy and core.training and torch.is_grad_enabled()
+        if noisy or (self._limit is not None and longest >= self._limit):
+            return "two_rows"
+        if recomputes(core) and torch.is_grad_enabled():
+            forms = forms[1:] if forms[0] == "shared" else forms
+        if self._asked != "auto":
+            return forms[0]
+        costs = [multiply_adds(lengths, f, self._cost, self._row_tokens) for f in forms]
+        return forms[costs.index(min(costs))]
+
+    def _values(self, core: Any, rows: Rows) -> Tensor:
+        """Log-probability of each response token ``(B, K, R)``, 0 after the end."""
+        values = self._token_scores(core, rows)
         padded = values.new_zeros(rows.lengths.numel() * rows.width)
         padded = padded.index_put((rows.cell,), values)
-        return padded.view(*rows.lengths.shape, rows.width), rows.lengths
-
-    def _form_for(self, core: Any) -> Form:
-        noisy = self._dropout and core.training and torch.is_grad_enabled()
-        return "two_rows" if noisy or recomputes(core) else self._form
+        return padded.view(*rows.lengths.shape, rows.width)
 
     def _token_scores(self, core: Any, rows: Rows) -> Tensor:
         if self.head == "full":
             logits = run_body(core, rows.passes[0]).logits.flatten(0, 1)
             return log_softmax_at(logits[rows.source], rows.targets)
         body = bodies_of(core)[self._projection.body]
-        output, hidden = _shared_pass(body, rows) if rows.form == "shared" else _pass(body, rows)
+        output, hidden = states_of(core, body, rows)
         return project(
             core,
             self._projection,
@@ -195,78 +290,77 @@ class LogProbs:
             chunk_tokens=self.chunk_tokens,
         )
 
-    def _choose_form(self, model: nn.Module, form: str) -> Form:
-        if form == "two_rows":
-            return "two_rows"
-        problem = self._why_not_shared(model)
-        if not problem:
-            return "shared"
-        message = f"{type(core_of(model)).__name__} cannot share prompts: {problem}"
-        if form == "shared":
-            raise IncompatibleError(f"{message}; use form='auto'.")
-        _log.info("%s; one row per response is used.", message)
-        return "two_rows"
+    def _holding(self, model: nn.Module) -> tuple[Form, ...]:
+        """The layouts that hold for a model, the first choice first."""
+        if self._asked == "two_rows":
+            return ("two_rows",)
+        core = core_of(model)
+        wanted: tuple[Form, ...] = _SHARING[1:] if self._asked == "packed" else _SHARING
+        for form in wanted:
+            problem = self._why_not(model, form)
+            if problem:
+                self._reasons[form] = problem
+                message = f"{type(core).__name__} cannot use form={form!r}: {problem}"
+                if form == self._asked:
+                    raise IncompatibleError(f"{message}; use form='auto'.")
+                _log.info("%s; another layout is used.", message)
+        holding: list[Form] = [form for form in wanted if form not in self._reasons]
+        return (*holding, "two_rows")
 
-    def _why_not_shared(self, model: nn.Module) -> str:
+    def _why_not(self, model: nn.Module, form: Form) -> str:
         core = core_of(model)
         if self.head == "full":
             return "full logits need every row whole"
         if self.padding_side == "left":
-            return "prompts are padded on the right"
-        if stretches_positions(core):
-            return "its rotary frequencies depend on the length of a row"
+            return "only two_rows is padded on the left"
+        if form == "packed":
+            problem = prepare_packing(core)
+            if problem:
+                return problem
         try:
-            self._form_difference = self._difference_when_shared(model, _probe_batch(core))
-        except _NoSharedCacheError as error:
+            difference = self._difference(model, form)
+        except NoSharedCacheError as error:
             return str(error)
-        if self._form_difference <= tolerance(core.dtype):
+        except STRANGE as error:  # a forward that takes no mask of our making
+            return f"its forward fails ({type(error).__name__}: {error})"
+        self._differences[form] = difference
+        if difference <= tolerance(core.dtype):
             return ""
-        return f"log-probabilities differ by {self._form_difference:.2g} (relative)"
+        return f"log-probabilities differ by {difference:.2g} (relative)"
 
     @torch.no_grad()
-    def _difference_when_shared(self, model: nn.Module, batch: TokenBatch) -> float:
-        plain = self(model, batch).sums
-        self._form = "shared"
-        try:
-            return float(((self(model, batch).sums - plain) / plain).abs().max())
-        finally:
-            self._form = "two_rows"
+    def _difference(self, model: nn.Module, form: Form) -> float:
+        """Largest relative difference of a form from ``two_rows`` on a tiny batch."""
+        core = core_of(model)
+        batch = probe_batch(core)
+        with short_window(core, _PROBE_WINDOW), scoring_mode(model):
+            plain, found = (self._probed(model, batch, f).sum(-1) for f in ("two_rows", form))
+        return float(((found - plain) / plain).abs().max())
+
+    @torch.no_grad()
+    def _differs_from_itself(self, model: nn.Module) -> bool:
+        """Whether two passes in training mode differ: dropout that no module shows."""
+        batch = probe_batch(core_of(model))
+        device = device_of(core_of(model))
+        devices = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices), training_mode(model):
+            first, second = (self._probed(model, batch, "two_rows", seed) for seed in (1, 2))
+        return not torch.equal(first, second)
+
+    def _probed(
+        self, model: nn.Module, batch: TokenBatch, form: Form, seed: int | None = None
+    ) -> Tensor:
+        core = core_of(model)
+        # Both pairs in one packed row, or the mask would not be tried.
+        rows = self._rows(core, batch, form, row_tokens=len(batch.tokens))
+        if seed is not None:
+            torch.manual_seed(seed)
+        return inside(model, lambda: self._values(core, rows))
 
 
-class _NoSharedCacheError(TypeError):
-    """The model's cache does not hold plain keys and values."""
+def _taken(batch: TokenBatch, groups: list[list[int]]) -> list[TokenBatch]:
+    return [batch] if len(groups) == 1 else [select(batch, group) for group in groups]
 
 
-def _pass(body: Any, rows: Rows) -> tuple[Any, Tensor]:
-    output = run_body(body, rows.passes[0])
-    return output, output.last_hidden_state.flatten(0, 1)
-
-
-def _shared_pass(body: Any, rows: Rows) -> tuple[Any, Tensor]:
-    prompts, responses = rows.passes
-    output = run_body(body, prompts, use_cache=True)
-    states = output.last_hidden_state.flatten(0, 1)
-    if responses.ids.shape[1] == 0:
-        return output, states
-    cache = output.past_key_values
-    _require_plain(cache)
-    cache.batch_repeat_interleave(rows.lengths.shape[1])
-    after = run_body(body, responses, use_cache=True, past_key_values=cache)
-    return output, torch.cat([states, after.last_hidden_state.flatten(0, 1)])
-
-
-def _require_plain(cache: Any) -> None:
-    from transformers.cache_utils import DynamicLayer
-
-    layers: Sequence[Any] = getattr(cache, "layers", ())
-    kinds = {type(layer).__name__ for layer in layers if type(layer) is not DynamicLayer}
-    if kinds or not layers:
-        raise _NoSharedCacheError(f"its cache has layers {sorted(kinds)} besides plain ones")
-
-
-def _probe_batch(core: Any) -> TokenBatch:
-    """Two prompts of unequal length with two responses of unequal length each."""
-    lengths = torch.tensor([[7, 3, 5], [4, 1, 2]])
-    vocabulary = core.get_input_embeddings().weight.shape[0]
-    tokens = (torch.arange(int(lengths.sum())) * 7919 + 13) % vocabulary
-    return TokenBatch(tokens, lengths)
+def _widened(values: Tensor, width: int) -> Tensor:
+    return nn.functional.pad(values, (0, width - values.shape[-1]))

@@ -90,7 +90,7 @@ def _right_heads(core: Any) -> list[Projection]:
         try:
             output = run_body(body, Inputs(ids, positions, None))
             own = _difference(_own_logits(core, body, output, output.last_hidden_state), truth)
-        except _STRANGE:  # a forward that does not follow the convention
+        except STRANGE:  # a forward that does not follow the convention
             continue
         tried["own"] = min(own, tried.get("own", own))
         proven = own <= tolerance(truth.dtype)
@@ -101,7 +101,8 @@ def _right_heads(core: Any) -> list[Projection]:
     return [*unproven, Projection("full", differences=tried)]
 
 
-_STRANGE = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+STRANGE = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+"""What a forward that does not follow the convention may raise."""
 
 
 def _linear_heads(
