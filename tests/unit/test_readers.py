@@ -448,6 +448,7 @@ def test_objects_that_hold_no_rows(source):
         ({"limit": 0}, "limit must be an integer >= 1 or None; got 0"),
         ({"limit": True}, "limit must be"),
         ({"attributes": "hard"}, "attributes must be a list of names; got the string 'hard'"),
+        ({"attributes": ["hard", "chosen"]}, "'chosen' is a column of pairs already"),
     ],
 )
 def test_options_out_of_range(options, message):

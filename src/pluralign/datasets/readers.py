@@ -6,13 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
-from ..data import Preferences
+from ..data import LABEL_COLUMNS, NUMBER_COLUMNS, TEXT_COLUMNS, Preferences
 from ..errors import ParameterError
 from ..rules import OneOf, Within, nearest, shown
 from .batches import Batches, Wanted
 from .formats import FORMATS
 from .labels import Label, check_label
 from .shapes import Shape
+
+# Columns that pairs have under these names; an attribute would hide them.
+_OWN = frozenset(("id", *TEXT_COLUMNS, *LABEL_COLUMNS, *NUMBER_COLUMNS, "chosen_first"))
 
 Source: TypeAlias = str | Path | Iterable[Mapping[str, Any]] | Preferences
 """A path, a data set object (or a mapping of its splits), rows, or pairs already read."""
@@ -201,6 +204,9 @@ def _check(wanted: Wanted) -> None:
         )
     if wanted.limit is not None and not Within(1, integer=True).admits(wanted.limit):
         problems.append(f"limit must be an integer >= 1 or None; got {shown(wanted.limit)}.")
+    taken = [name for name in wanted.attributes if name in _OWN]
+    if taken and not isinstance(wanted.attributes, str):
+        problems.append(f"attributes: {taken[0]!r} is a column of pairs already; leave it out.")
     if isinstance(wanted.attributes, str):
         problems.append(
             f"attributes must be a list of names; got the string {wanted.attributes!r}."

@@ -299,14 +299,18 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
         import pyarrow.parquet as pq
     except ImportError as error:
         raise ImportError(f"{path} needs pyarrow; pip install 'pluralign[language]'") from error
-    try:
-        with reading(str(path)), pq.ParquetFile(path) as table:
-            for batch in table.iter_batches(batch_size=_PARQUET_ROWS):
-                yield from batch.to_pylist()
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(
-            f"is no intact Parquet file ({error}); get it again.", source=str(path)
-        ) from error
+    with reading(str(path)):
+        try:
+            with pq.ParquetFile(path) as table:
+                for batch in table.iter_batches(batch_size=_PARQUET_ROWS):
+                    yield from batch.to_pylist()
+        except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+            if getattr(error, "errno", None) is not None:  # the system's, not the format's
+                raise
+            detail = " ".join(str(error).split())
+            raise DataError(
+                f"is no intact Parquet file ({detail}); get it again.", source=str(path)
+            ) from error
 
 
 def _saved_rows(path: Path, split: str | None) -> Iterator[Row]:
