@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import ScoredPairs
+from .distributions import distributions
 from .groups import GroupFrame, compare
 from .ranking import implicit_margin, ranking_accuracy, reward_accuracy
 from .ranking_report import ranking_report
@@ -41,7 +42,8 @@ def audit_models(
         seed: seed of the draws.
 
     Returns:
-        ``{"models": [...], "comparisons": [...]}`` of plain values.
+        ``{"models": [...], "comparisons": [...]}`` of plain values; each model has
+        ``frames``, ``summary`` and ``distributions``.
 
     Raises:
         DataError: if the models were scored on different pairs.
@@ -52,6 +54,7 @@ def audit_models(
         "n_bootstrap": n_bootstrap,
         "seed": seed,
     }
+    behind = distributions(scored, **options)
     models = [
         {
             "name": name,
@@ -60,6 +63,7 @@ def audit_models(
                 for key, metric in _metrics(pairs).items()
             },
             "summary": ranking_report(pairs, beta=pairs.beta),
+            "distributions": behind[name],
         }
         for name, pairs in scored.items()
     ]
