@@ -15,7 +15,7 @@ from ..files import write_json
 from ..learn import score_pairs
 from ..learn.scratch import load_model, load_tokenizer
 from ..provenance import provenance
-from .pipeline import RunResult
+from .pipeline import RunResult, with_groups
 
 
 def audit_files(
@@ -48,7 +48,7 @@ def audit_files(
     names = [Path(model).name for model in models]
     if len(set(names)) != len(names):
         raise ParameterError(f"models need different directory names; got {names}.")
-    pairs = load_preferences(data, group=group, drop_unusable=drop_unusable)
+    pairs = with_groups(load_preferences(data, group=group, drop_unusable=drop_unusable))
     base = None if reference is None else load_model(reference)
     scored: dict[str, ScoredPairs] = {}
     for name, path in zip(names, models, strict=True):

@@ -17,6 +17,7 @@ from typing import Any, cast, final
 from rich.console import Console
 
 from ..audit import FlipRate, flip_rate, write_report
+from ..audit.frames import group_labels
 from ..audit.record import audit_models
 from ..data import Preferences, ScoredPairs
 from ..datasets import file_hash, load_preferences, make_text_world, train_eval_split
@@ -122,8 +123,9 @@ class _Run:
         origin = provenance(recipe=dict(self.recipe.resolved), seed=self.recipe.seed)
         write_json(self.directory / "run.json", origin)
         material = self._material()
+        # Before anything is spent: can the results be sliced, can every pair be read?
+        group_labels(material.held_out, self.recipe.audit.by)
         for pairs in (material.train, material.held_out):
-            # Before anything is spent: can every pair be read by this model at this length?
             tokenised(pairs, material.tokenizer, self.recipe.training)
         start = self._start(material)
         self.scored[START] = score_pairs(
@@ -162,8 +164,7 @@ class _Run:
             drop_unusable=section.drop_unusable,
             options=section.options or None,
         )
-        if section.chat:
-            pairs = as_chat(pairs)
+        pairs = with_groups(as_chat(pairs) if section.chat else pairs)
         train, held_out = train_eval_split(pairs, section.eval_share, seed=seed)
         # Both responses, so that the start model knows the language without the labels.
         demonstrations = [
@@ -315,6 +316,11 @@ class _Run:
             }
             for group, rate in self.rates.items()
         ]
+
+
+def with_groups(pairs: Preferences) -> Preferences:
+    """The pairs, all in one group if nobody said who gave them."""
+    return pairs if pairs.group is not None else pairs.with_columns(group=("all",) * len(pairs))
 
 
 def as_chat(pairs: Preferences) -> Preferences:
