@@ -121,6 +121,95 @@ def test_weights_are_relative(task, tmp_path):
         preference(task, pairs.with_columns(weight=np.zeros(6)), tmp_path / "none")
 
 
+BATCHES = {
+    "by_length": {"train_sampling_strategy": "group_by_length"},
+    "tokens": {"per_device_train_batch_tokens": 40, "per_device_eval_batch_tokens": 60},
+    "balanced": {"group_sampling": "balanced"},
+}
+
+
+@pytest.mark.parametrize("settings", BATCHES.values(), ids=BATCHES)
+def test_resume_with_other_batches_is_the_uninterrupted_run(task, tmp_path, settings):
+    """Interrupted in the second epoch, whose batches are not those of the first."""
+    pairs = task.pairs(24)
+
+    def run(folder, **more):
+        usual = {"per_device_train_batch_size": 3, "num_train_epochs": 3, "save_steps": 1}
+        trainer = preference(task, pairs, folder, **usual, **settings, **more)
+        trainer.fit()
+        return trainer
+
+    whole = run(tmp_path / "whole")
+    steps = len(whole.host._batches)
+    assert steps > 3
+    run(tmp_path / "parts", callbacks=[StopAt(steps + 3)])
+    checkpoint = str(tmp_path / "parts" / f"checkpoint-{steps + 2}")
+    resumed = run(tmp_path / "parts", resume_from_checkpoint=checkpoint)
+    assert len(logged(tmp_path / "whole")) == 3 * steps
+    assert logged(tmp_path / "parts") == logged(tmp_path / "whole")
+    np.testing.assert_array_equal(resumed.scores(pairs).chosen, whole.scores(pairs).chosen)
+
+
+@pytest.mark.parametrize("settings", BATCHES.values(), ids=BATCHES)
+def test_an_epoch_in_one_step_has_one_gradient(task, tmp_path, settings):
+    """However batches are made, the loss of a step is the mean over its pairs."""
+    pairs = task.pairs(8)
+    found = []
+    for i, more in enumerate([{}, settings]):
+        seen = Gradients()
+        usual = {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 8, "max_steps": 1}
+        trainer = preference(
+            task, pairs, tmp_path / str(i), callbacks=[seen], max_grad_norm=0.0, **usual, **more
+        )
+        trainer.fit()
+        found.append((logged(tmp_path / str(i), "logps/chosen")[1], seen.found))
+        drawn = sorted(np.concatenate(trainer.host._batches.batches(0))) if more else None
+    if "group_sampling" not in settings:
+        assert drawn == list(range(8))
+        assert found[1][0] == pytest.approx(found[0][0], rel=1e-6)
+        for name, gradient in found[0][1].items():
+            scale = gradient.abs().max().item()
+            torch.testing.assert_close(found[1][1][name], gradient, rtol=1e-5, atol=1e-5 * scale)
+    else:
+        group = np.array(pairs.group)[drawn]
+        assert (group == "north").sum() == (group == "south").sum() == 4
+
+
+def test_evaluation_in_token_budgets_is_the_same(task, tmp_path):
+    pairs, found = task.pairs(11), []
+    for i, settings in enumerate([{}, {"per_device_eval_batch_tokens": 50}]):
+        trainer = preference(
+            task, pairs, tmp_path / str(i), eval_pairs=task.pairs(9, 1), **settings
+        )
+        metrics = trainer.evaluate()
+        assert metrics["eval_rewards/margins"] == 0.0
+        scored = trainer.scores(pairs)
+        np.testing.assert_array_equal(scored.ref_chosen, scored.chosen)
+        found.append({k: v for k, v in metrics.items() if "/" in k})
+    assert found[1] == pytest.approx(found[0], abs=1e-5)
+
+
+def test_forms_give_one_trajectory(task, tmp_path):
+    """Every layout, chunk and number of threads, and checkpointing: the same loss sequence."""
+    pairs, losses = task.pairs(12), []
+    ways = [
+        {"form": "two_rows"},
+        {"form": "shared"},
+        {"form": "packed"},
+        {"form": "packed", "row_tokens": 200, "chunk_tokens": 3},
+        {"form": "auto"},
+    ]
+    for i, way in enumerate([*ways, {"form": "auto"}, {"form": "two_rows"}]):
+        settings = {"gradient_checkpointing": i >= len(ways)}
+        trainer = preference(task, pairs, tmp_path / str(i), num_train_epochs=3, **settings)
+        trainer.host.step = PairStep(trainer.objective, LogProbs(trainer.model, **way))
+        trainer.fit()
+        losses.append(list(logged(tmp_path / str(i)).values()))
+    assert losses[0][-1] < 0.66
+    for other in losses[1:]:
+        assert other == pytest.approx(losses[0], abs=1e-5)
+
+
 @pytest.mark.parametrize("adapter", [None, 4], ids=["full", "lora"])
 def test_resumed_run_is_the_uninterrupted_one(task, tmp_path, adapter):
     pairs = task.pairs(12)
@@ -290,9 +379,9 @@ def test_reference_is_computed_once_and_only_if_needed(task, tmp_path, monkeypat
     calls = []
     compute = ReferenceCache.compute.__func__
 
-    def counted(cls, model, batches, **more):
+    def counted(cls, model, batches, rows, **more):
         calls.append(sum(len(batch.lengths) for batch in batches))
-        return compute(cls, model, batches, **more)
+        return compute(cls, model, batches, rows, **more)
 
     monkeypatch.setattr(ReferenceCache, "compute", classmethod(counted))
     pairs, held_out = task.pairs(8), task.pairs(5, seed=1)
@@ -335,7 +424,7 @@ def test_given_reference_cache_is_used_or_refused(task, tmp_path):
     scored = second.scores(pairs)
     other = preference(task, pairs, tmp_path / "other", model=task.model(seed=5)).scores(pairs)
     np.testing.assert_allclose(scored.ref_chosen, other.chosen, atol=1e-4)
-    with pytest.raises(DataError, match="the reference cache has 8 rows"):
+    with pytest.raises(DataError, match="the reference cache has 8 rows of other texts"):
         preference(task, task.pairs(9), tmp_path / "third", reference=cache).fit()
 
 

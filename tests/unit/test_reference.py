@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -129,9 +130,77 @@ def test_nothing_or_rubbish_on_disk(model, tmp_path):
     key = ReferenceCache.compute(model, BATCHES, progress=False).key
     with pytest.raises(DataError, match="no reference cache here"):
         ReferenceCache.load(tmp_path, key)
+    ReferenceCache.compute(model, BATCHES, progress=False).save(tmp_path)
     (tmp_path / "reference.safetensors").write_bytes(b"not a tensor")
     with pytest.raises(DataError, match="not a reference cache"):
         ReferenceCache.load(tmp_path, key)
+    (tmp_path / "reference.safetensors").unlink()
+    with pytest.raises(DataError, match="this file of the cache is gone"):
+        ReferenceCache.load(tmp_path, key)
+    (tmp_path / "reference.json").write_text("{")
+    with pytest.raises(DataError, match="not a reference cache"):
+        ReferenceCache.load(tmp_path, key)
+
+
+ORDER = [[2, 0], [1]]  # numbers of the rows of BATCHES
+IN_ORDER = TokenBatch(
+    torch.cat([TOKENS[6:12], TOKENS[12:], TOKENS[:6]]),
+    torch.tensor([[3, 1, 2], [2, 2, 2], [2, 3, 1]]),
+)
+
+
+def test_rows_may_come_in_any_order(model):
+    engine = LogProbs(model, form="two_rows")
+    cache = ReferenceCache.compute(model, BATCHES, ORDER, engine=engine, progress=False)
+    expected = ReferenceCache.compute(model, [IN_ORDER], engine=engine, progress=False)
+    assert cache.key == expected.key
+    torch.testing.assert_close(cache.sums, expected.sums)
+    assert torch.equal(cache.lengths, expected.lengths)
+    for wrong in ([[0, 1], [1]], [[0], [1, 2]], [[1, 2], [3]]):
+        with pytest.raises(DataError, match="must number the 3 rows"):
+            ReferenceCache.compute(model, BATCHES, wrong, progress=False)
+
+
+@pytest.mark.parametrize("rows_per_shard", [1, 2, 100])
+def test_shards_and_token_values(model, tmp_path, rows_per_shard):
+    engine = LogProbs(model)
+    cache = ReferenceCache.compute(
+        model, BATCHES, ORDER, engine=engine, token_level=True, progress=False
+    )
+    cache.save(tmp_path, rows_per_shard=rows_per_shard)
+    files = sorted(path.name for path in tmp_path.glob("*.safetensors"))
+    assert len(files) == max(1, -(-3 // rows_per_shard))
+    again = ReferenceCache.load(tmp_path, cache.key)
+    assert torch.equal(again.sums, cache.sums)
+    assert again.token_level
+    values = again.token_values([1, 2, 0])
+    first, second = engine.token_values(model, BATCHES[0]), engine.token_values(model, BATCHES[1])
+    expected = torch.zeros(3, 2, 3)
+    expected[0, :, :2] = second[0]
+    expected[1:] = first
+    assert torch.equal(values, expected)
+    torch.testing.assert_close(values.double().sum(-1).float(), again.rows([1, 2, 0]).sums)
+
+
+def test_token_values_are_mapped_from_disk(model, tmp_path):
+    cache = ReferenceCache.compute(model, BATCHES, token_level=True, progress=False)
+    cache.save(tmp_path)
+    again = ReferenceCache.load(tmp_path, cache.key)
+    (part,) = again._values
+    start, size = part.data_ptr(), part.numel() * part.element_size()
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("this system does not list its maps")
+    lines = [line for line in maps.read_text().splitlines() if str(tmp_path) in line]
+    spans = [[int(end, 16) for end in line.split()[0].split("-")] for line in lines]
+    assert any(low <= start and start + size <= high for low, high in spans)
+
+
+def test_sums_alone_have_no_token_values(model):
+    cache = ReferenceCache.compute(model, BATCHES, progress=False)
+    assert not cache.token_level
+    with pytest.raises(IncompatibleError, match="token_level=True"):
+        cache.token_values([0])
 
 
 def test_a_failed_write_leaves_the_old_cache(model, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, final
@@ -21,6 +22,7 @@ _SAME_NAME = (
     *("num_train_epochs", "max_steps", "seed", "logging_steps", "save_total_limit"),
     *("report_to", "disable_tqdm"),
 )
+_BY_LENGTH = "group_by_length"
 _SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup")
 
 
@@ -41,7 +43,12 @@ class TrainingConfig:
         lr_scheduler_type: shape of the schedule.
         warmup_ratio: share of the steps with rising rate, [0, 1).
         per_device_train_batch_size: examples in a forward pass, >= 1.
-        per_device_eval_batch_size: likewise in evaluation and scoring.
+        per_device_eval_batch_size: likewise in evaluation and scoring, where examples of
+            similar length come together.
+        per_device_train_batch_tokens: tokens of a forward pass (a prompt counted once and
+            its responses), instead of a number of examples; batches are then made of
+            examples of similar length, once a run, and come in another order each epoch.
+        per_device_eval_batch_tokens: likewise in evaluation and scoring.
         gradient_accumulation_steps: forward passes in an optimiser step, >= 1. Exact:
             4 passes of 2 pairs give the gradient of 1 pass of 8.
         num_train_epochs: passes over the data, > 0.
@@ -57,7 +64,11 @@ class TrainingConfig:
         max_grad_norm: gradient norm to clip at; 0 does not clip.
         optim: name of an optimiser of transformers.
         seed: of data order and initialisation.
-        train_sampling_strategy: ``"random"`` or ``"sequential"`` order of examples.
+        train_sampling_strategy: ``"random"`` or ``"sequential"`` order of examples, or
+            ``"group_by_length"``: batches of similar length in random order.
+        group_sampling: how often pairs of a group are drawn in an epoch of as many draws
+            as there are pairs: ``"natural"`` (each pair once), ``"balanced"`` (groups
+            equally often), or a weight by name of group, 1 being as in the data.
         logging_steps: optimiser steps between log rows.
         save_steps: optimiser steps between checkpoints; 0 saves none.
         save_total_limit: checkpoints to keep; ``None`` keeps all.
@@ -87,6 +98,8 @@ class TrainingConfig:
     warmup_ratio: Annotated[float, Within(0.0, 1.0, closed="left")] = 0.1
     per_device_train_batch_size: Annotated[int, _POSITIVE] = 16
     per_device_eval_batch_size: Annotated[int, _POSITIVE] = 16
+    per_device_train_batch_tokens: Annotated[int | None, AnyOf(None, _POSITIVE)] = None
+    per_device_eval_batch_tokens: Annotated[int | None, AnyOf(None, _POSITIVE)] = None
     gradient_accumulation_steps: Annotated[int, _POSITIVE] = 1
     num_train_epochs: Annotated[float, Within(0.0, closed="neither")] = 1.0
     max_steps: Annotated[int, Within(-1, integer=True)] = -1
@@ -99,7 +112,10 @@ class TrainingConfig:
     max_grad_norm: Annotated[float, Within(0.0)] = 1.0
     optim: Annotated[str, Kind(str)] = "adamw_torch"
     seed: Annotated[int, _COUNT] = 0
-    train_sampling_strategy: Annotated[str, OneOf("random", "sequential")] = "random"
+    train_sampling_strategy: Annotated[str, OneOf("random", "sequential", _BY_LENGTH)] = "random"
+    group_sampling: Annotated[
+        str | Mapping[str, float], AnyOf(OneOf("natural", "balanced"), Kind(dict))
+    ] = "natural"
     logging_steps: Annotated[int, _POSITIVE] = 10
     save_steps: Annotated[int, _COUNT] = 0
     save_total_limit: Annotated[int | None, AnyOf(None, _POSITIVE)] = None
@@ -139,6 +155,15 @@ class TrainingConfig:
                 "warmup_ratio has no effect with lr_scheduler_type='constant'; "
                 "use 'constant_with_warmup' or set warmup_ratio to 0."
             )
+        if self.per_device_train_batch_tokens and self.train_sampling_strategy == "sequential":
+            found.append(
+                "per_device_train_batch_tokens makes batches of examples of similar length, not "
+                "of neighbours; leave train_sampling_strategy at 'random'."
+            )
+        if not isinstance(self.group_sampling, str):
+            bad = {k: v for k, v in self.group_sampling.items() if not _is_weight(v)}
+            if bad:
+                found.append(f"group_sampling needs finite weights >= 0; got {bad}.")
         if self.max_steps == 0:
             found.append("max_steps=0 trains nothing; use -1 to let num_train_epochs decide.")
         return found
@@ -146,6 +171,10 @@ class TrainingConfig:
     def as_dict(self) -> dict[str, Any]:
         """All fields by name, for ``run.json``."""
         return dataclasses.asdict(self)
+
+
+def _is_weight(value: object) -> bool:
+    return Within(0.0).admits(value)
 
 
 def training_arguments(config: TrainingConfig, *, evaluates: bool = False) -> TrainingArguments:
@@ -167,7 +196,7 @@ def training_arguments(config: TrainingConfig, *, evaluates: bool = False) -> Tr
     )
     values["bf16"] = uses_bf16(config)
     values[_checkpointing_name()] = config.gradient_checkpointing
-    if config.train_sampling_strategy != "random":
+    if config.train_sampling_strategy == "sequential":
         values["train_sampling_strategy"] = config.train_sampling_strategy
     return TrainingArguments(
         **values,

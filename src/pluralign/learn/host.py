@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Sampler
 from transformers import (
     PrinterCallback,
     ProgressCallback,
@@ -25,8 +26,11 @@ from transformers import (
 
 from ..errors import IncompatibleError
 from ..objectives import Terms
+from .batching import EpochClock, FixedBatches, train_batches
+from .config import TrainingConfig
 from .record import QuietProgress
 from .rows import NO_GROUP, TokenRows, collate
+from .scoring import eval_batches
 
 Step: TypeAlias = Callable[[nn.Module, Mapping[str, Tensor]], Terms]
 """From a model and a collated batch to the loss and the metrics of each example."""
@@ -52,6 +56,7 @@ class Host(Trainer):
         train_rows: examples to train on.
         eval_rows: examples to evaluate on.
         groups: names of the groups by number.
+        config: says how batches are made; the host's own way if not given.
         tokenizer: saved with checkpoints.
         callbacks: callbacks of transformers.
 
@@ -68,6 +73,7 @@ class Host(Trainer):
         train_rows: TokenRows,
         eval_rows: TokenRows | None = None,
         groups: Sequence[str] = (),
+        config: TrainingConfig | None = None,
         tokenizer: Any = None,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
@@ -76,8 +82,8 @@ class Host(Trainer):
                 f"{args.n_gpu} devices in one process would use nn.DataParallel; start one "
                 "process a device (accelerate launch) or set CUDA_VISIBLE_DEVICES."
             )
-        config = getattr(model, "config", None)
-        use_cache = getattr(config, "use_cache", None)
+        shape = getattr(model, "config", None)
+        use_cache = getattr(shape, "use_cache", None)
         super().__init__(
             model=model,
             args=args,
@@ -88,18 +94,49 @@ class Host(Trainer):
             compute_metrics=self._evaluated,
             callbacks=list(callbacks),
         )
-        if config is not None:  # the host switches it off for good, and a saved model keeps it
-            config.use_cache = use_cache
+        if shape is not None:  # the host switches it off for good, and a saved model keeps it
+            shape.use_cache = use_cache
         self.remove_callback(PrinterCallback)
         if not args.disable_tqdm:
             self.remove_callback(ProgressCallback)
             self.add_callback(QuietProgress())
         self.groups = tuple(groups)
+        self.settings = config or TrainingConfig()
+        self._batches = train_batches(train_rows, self.groups, self.settings)
+        if self._batches is not None:
+            self.add_callback(EpochClock(self._batches))
+        budget = self.settings.per_device_train_batch_tokens
+        budget = budget or self.settings.per_device_eval_batch_tokens
+        if budget and self.accelerator.num_processes > 1:
+            raise IncompatibleError(
+                "budgets of tokens (per_device_..._batch_tokens) work in one process; with "
+                f"{self.accelerator.num_processes} set train_sampling_strategy='group_by_length'."
+            )
         self.step = step
         self.loss_is_scaled_for_ga = True  # compute_loss divides by the whole optimiser step
         self.model_accepts_loss_kwargs = True  # the same for transformers before 5.19
         self._seen: list[NDArray[np.float64]] = []  # rows of training metrics since the last log
         self._names: list[str] = []
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """The batches that the settings ask for, or the host's own."""
+        if self._batches is None:
+            return super().get_train_dataloader()
+        return self._loader(self.train_dataset, self._batches)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """Rows of similar length together; metrics are of examples, so order is free."""
+        rows: Any = self.eval_dataset if eval_dataset is None else eval_dataset
+        batches = eval_batches(rows.sizes(), self.settings)
+        size = None if self.settings.per_device_eval_batch_tokens else max(map(len, batches))
+        return self._loader(rows, FixedBatches(batches, size))
+
+    def _loader(self, rows: Any, batches: Sampler[list[int]]) -> DataLoader[Any]:
+        pinned = self.args.dataloader_pin_memory
+        loader: DataLoader[Any] = DataLoader(
+            rows, batch_sampler=batches, collate_fn=collate, pin_memory=pinned
+        )
+        return self.accelerator.prepare(loader)
 
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device

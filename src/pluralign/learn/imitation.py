@@ -93,8 +93,7 @@ class SFTTrainer(LanguageTrainer):
         """Log-probabilities of both responses of pairs under the model as it is now."""
         tokens = tokenised(pairs, self.tokenizer, self.config)
         with self.host.accelerator.autocast():
-            size = self.config.per_device_eval_batch_size
-            sums, lengths = pair_sums(self.model, self.engine, tokens, size)
+            sums, lengths = pair_sums(self.model, self.engine, tokens, self.config)
         return scored_pairs(pairs, tokens, sums, lengths=lengths)
 
     def _before_training(self) -> None:

@@ -11,13 +11,14 @@ from transformers import TrainerCallback
 
 from ..data import Preferences, ScoredPairs
 from ..engines import LogProbs, ReferenceCache
+from ..engines.reference import token_hash
 from ..errors import DataError, IncompatibleError
 from ..objectives import Objective
 from ..scores import TokenBatch
 from .config import TrainingConfig
 from .record import described
 from .rows import TokenRows, group_names, label_columns, pair_rows
-from .scoring import chunks, pair_sums, scored_pairs, tokenised
+from .scoring import eval_batches, pair_sums, scored_pairs, tokenised
 from .steps import REFERENCE_COLUMNS, PairStep
 from .tokenise import TokenPairs
 from .trainer import LanguageTrainer, all_rows, data_facts
@@ -212,7 +213,7 @@ class PreferenceTrainer(LanguageTrainer):
         with self.host.accelerator.autocast():
             return ReferenceCache.compute(
                 self.model,
-                self._batches(),
+                *known_batches(self._sets, self.config),
                 engine=self.engine,
                 max_length=self.config.max_length,
                 truncation=self.config.truncation,
@@ -220,23 +221,17 @@ class PreferenceTrainer(LanguageTrainer):
                 progress=not self.config.disable_tqdm,
             )
 
-    def _batches(self) -> list[TokenBatch]:
-        size = self.config.per_device_eval_batch_size
-        return [s.batch(i) for s in self._sets for i in chunks(np.arange(len(s)), size)]
-
     def _check(self, cache: ReferenceCache) -> None:
         rows = sum(map(len, self._sets))
-        lengths = np.concatenate([_lengths(s) for s in self._sets])
-        if len(cache) != rows or not np.array_equal(cache.lengths.numpy(), lengths):
+        if cache.key.tokens != token_hash(*known_batches(self._sets, self.config)):
             raise DataError(
-                f"the reference cache has {len(cache)} rows of other texts or lengths than the "
-                f"{rows} rows of training and evaluation; compute it for these pairs."
+                f"the reference cache has {len(cache)} rows of other texts than the {rows} rows "
+                "of training and evaluation; compute it for these pairs."
             )
 
     def _sums(self, tokens: TokenPairs) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         with self.host.accelerator.autocast():
-            size = self.config.per_device_eval_batch_size
-            return pair_sums(self.model, self.engine, tokens, size)
+            return pair_sums(self.model, self.engine, tokens, self.config)
 
     def _reference_of(self, tokens: TokenPairs) -> NDArray[np.float64] | None:
         """Reference sums ``(N, 2)``, if they are known or can still be computed."""
@@ -254,6 +249,24 @@ class PreferenceTrainer(LanguageTrainer):
             return self._sums(tokens)[0]
         with self.model.disable_adapter():
             return self._sums(tokens)[0]
+
+
+def known_batches(
+    sets: Sequence[TokenPairs], config: TrainingConfig
+) -> tuple[list[TokenBatch], list[list[int]]]:
+    """All rows of some sets, in the batches of an evaluation, and the numbers of their rows.
+
+    Rows are numbered through: those of the second set follow those of the first.
+    """
+    batches: list[TokenBatch] = []
+    rows: list[list[int]] = []
+    start = 0
+    for tokens in sets:
+        for index in eval_batches(tokens.sizes(), config):
+            batches.append(tokens.batch(index))
+            rows.append((index + start).tolist())
+        start += len(tokens)
+    return batches, rows
 
 
 def require_columns(objective: Objective, pairs: Preferences | None, *, reference: bool) -> None:
@@ -292,10 +305,6 @@ def _with_reference(rows: Any, sums: NDArray[np.float64] | None) -> TokenRows:
         return rows
     columns = zip(REFERENCE_COLUMNS, sums.astype(np.float32).T, strict=True)
     return rows.with_columns(dict(columns))
-
-
-def _lengths(tokens: TokenPairs) -> NDArray[np.int64]:
-    return np.array([[len(part) for part in tokens.rows(i)[1:]] for i in range(len(tokens))])
 
 
 def _name(reference: object) -> str:

@@ -130,7 +130,7 @@ class RewardTrainer(LanguageTrainer):
             return (self.model(batch)[..., 0].float(),)
 
         with self.host.accelerator.autocast():
-            (rewards,) = in_batches(reward, tokens, self.config.per_device_eval_batch_size)
+            (rewards,) = in_batches(reward, tokens, self.config)
         return scored_pairs(pairs, tokens, rewards.astype(np.float64), kind="reward")
 
     def _before_training(self) -> None:

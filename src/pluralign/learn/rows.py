@@ -56,6 +56,10 @@ class TokenRows(Dataset[dict[str, Any]]):
     def __getitem__(self, i: int) -> dict[str, Any]:
         return {"texts": self.texts[i], **{name: c[i] for name, c in self.columns.items()}}
 
+    def sizes(self) -> NDArray[np.int64]:
+        """Tokens of all texts of each example, int64 ``(N,)``."""
+        return np.array([sum(map(len, texts)) for texts in self.texts], dtype=np.int64)
+
     def with_columns(self, columns: Mapping[str, NDArray[Any]]) -> TokenRows:
         """The same rows with more columns."""
         return TokenRows(self.texts, {**self.columns, **columns})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from ..data import Preferences, ScoredPairs
 from ..engines import LogProbs
 from ..scores import TokenBatch
+from .batching import batches_by_size
 from .config import TrainingConfig
 from .tokenise import TokenPairs, tokenise_pairs
 
@@ -50,10 +51,9 @@ def score_pairs(
     """
     config = config or TrainingConfig()
     tokens = tokenised(pairs, tokenizer, config, max_length=max_length)
-    size = config.per_device_eval_batch_size
-    sums, lengths = pair_sums(model, LogProbs(model), tokens, size)
+    sums, lengths = pair_sums(model, LogProbs(model), tokens, config)
     known = (
-        None if reference is None else pair_sums(reference, LogProbs(reference), tokens, size)[0]
+        None if reference is None else pair_sums(reference, LogProbs(reference), tokens, config)[0]
     )
     return scored_pairs(pairs, tokens, sums, lengths=lengths, reference=known, beta=beta)
 
@@ -94,30 +94,33 @@ def scored_pairs(
 
 
 def pair_sums(
-    model: Any, engine: LogProbs, tokens: TokenPairs, batch_size: int
+    model: Any, engine: LogProbs, tokens: TokenPairs, config: TrainingConfig
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Summed log-probabilities and scored tokens ``(N, 2)``, without gradient."""
 
     def both(batch: TokenBatch) -> tuple[Tensor, Tensor]:
         return engine(model, batch)
 
-    sums, lengths = in_batches(both, tokens, batch_size)
+    sums, lengths = in_batches(both, tokens, config)
     return sums.astype(np.float64), lengths.astype(np.int64)
 
 
 @torch.no_grad()
 def in_batches(
-    score: Callable[[TokenBatch], tuple[Tensor, ...]], tokens: TokenPairs, batch_size: int
+    score: Callable[[TokenBatch], tuple[Tensor, ...]], tokens: TokenPairs, config: TrainingConfig
 ) -> list[NDArray[Any]]:
-    """Apply a scoring function to rows of similar length at a time; results in row order."""
-    # Longest first: too little memory shows at once, and little is spent on padding.
-    order = np.argsort(-tokens.sizes(), kind="stable")
-    parts = [score(tokens.batch(index)) for index in chunks(order, batch_size)]
-    back = np.argsort(order, kind="stable")
+    """Apply a scoring function to the batches of an evaluation; results in row order."""
+    batches = eval_batches(tokens.sizes(), config)
+    parts = [score(tokens.batch(index)) for index in batches]
+    back = np.argsort(np.concatenate(batches), kind="stable")
     return [torch.cat(column).cpu().numpy()[back] for column in zip(*parts, strict=True)]
 
 
-def chunks(order: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
-    """Consecutive parts of an index array."""
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
+def eval_batches(sizes: NDArray[np.int64], config: TrainingConfig) -> list[NDArray[np.int64]]:
+    """The batches that a run evaluates and scores in.
+
+    The same rows in the same batches give the same numbers to the last bit, so that a
+    policy that equals its reference has rewards of exactly 0.
+    """
+    size = config.per_device_eval_batch_size
+    return batches_by_size(sizes, size, config.per_device_eval_batch_tokens)

@@ -73,6 +73,7 @@ class LanguageTrainer(ABC):
             eval_rows=eval_rows,
             groups=groups,
             tokenizer=tokenizer,
+            config=config,
             callbacks=[MetricsFile(self.output_dir / "metrics.jsonl"), *alarm, *callbacks],
         )
 
