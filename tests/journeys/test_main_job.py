@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pluralign import GroupFrame, ranking_accuracy
+from pluralign import GroupFrame, Preferences, ranking_accuracy
 from pluralign.cli.app import app
 from pluralign.datasets import load_preferences
 from pluralign.learn import score_pairs
 from pluralign.learn.scratch import load_model, load_tokenizer
 from pluralign.study import load_recipe, run_recipe
+from pluralign.study.pipeline import with_groups
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -108,6 +109,13 @@ def test_audit_command_on_saved_models(run, tmp_path):
     assert [model["name"] for model in record["models"]] == ["dpo", "rdpo"]
     assert "reward_accuracy" in record["models"][0]["frames"]
     assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_pairs_without_groups_are_one_group():
+    pairs = Preferences.from_records([{"prompt": "a", "chosen": "b", "rejected": "c"}] * 3)
+    assert with_groups(pairs).group_sizes() == {"all": 3}
+    named = pairs.with_columns(group=["x", "y", "y"])
+    assert with_groups(named) is named
 
 
 @pytest.mark.slow

@@ -462,7 +462,7 @@ def test_pairs_that_do_not_fit_the_audit(pluralign, tmp_path, models):
     (tmp_path / "alone.jsonl").write_bytes(lines({k: v for k, v in GOOD.items() if k != "group"}))
     (tmp_path / "pairs.jsonl").write_bytes(lines(GOOD))
     audit = ("audit", "--model", models / "good")
-    demand(pluralign(*audit, "alone.jsonl"), "alone.jsonl: there is no column 'group'")
+    demand(pluralign(*audit, "alone.jsonl", "--group", "region"), "alone.jsonl", "region")
     demand(pluralign(*audit, "pairs.jsonl", "--max-length", 2), "longer than max_length=2", "row 0")
     demand(pluralign(*audit, "pairs.jsonl", "--model", models / "good"), "different directory")
     demand(pluralign(*audit, "pairs.jsonl", "--reference", "none"), "no model at none")
