@@ -184,7 +184,7 @@ def text_problem(text: object, *, empty_allowed: bool) -> str:
         turn = cast("Mapping[str, Any]", part)
         if not isinstance(turn.get("role"), str) or not isinstance(turn.get("content"), str):
             return f"has a message without 'role' and 'content' strings: {shown(dict(turn))}"
-        if damage := _damage(turn["content"]):
+        if damage := _damage(turn["content"]) or _foreign(turn):
             return damage
     return ""
 
@@ -195,6 +195,17 @@ def _damage(text: str) -> str:
         return f"contains a NUL character: {shown(text)}"
     if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
         return f"is no valid Unicode (half of a surrogate pair): {shown(text)}"
+    return ""
+
+
+def _foreign(turn: Mapping[str, Any]) -> str:
+    """Why a message with further fields could not be hashed and stored; empty if it can."""
+    if len(turn) == 2:
+        return ""
+    try:
+        json.dumps(dict(turn), sort_keys=True)
+    except (TypeError, ValueError, RecursionError) as error:
+        return f"has a message with a field that is no plain data ({error}): {shown(list(turn))}"
     return ""
 
 

@@ -844,6 +844,19 @@ def test_hub_that_cannot_be_reached(monkeypatch, offline, said):
         load_preferences("someone/pairs", allow_download=True)
 
 
+def test_a_network_that_breaks_off(monkeypatch):
+    def rows():
+        yield from PLAIN
+        raise RuntimeError("peer closed connection")
+
+    broken = datasets.IterableDatasetDict(train=datasets.IterableDataset.from_generator(rows))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: broken)
+    stream = iter_preferences("someone/pairs", allow_download=True, chunk_rows=1)
+    assert len(next(stream)) == 1
+    with pytest.raises(DataError, match=r"someone/pairs: cannot be had.*peer closed connection"):
+        list(stream)
+
+
 # Streaming
 
 

@@ -280,6 +280,11 @@ BAD_ROWS = {
         {},
         "without 'role' and 'content'",
     ),
+    "foreign field": (
+        [CHATS[0] | {"chosen": [reply("x") | {"image": b"GIF"}]}],
+        {},
+        "row 0: chosen has a message with a field that is no plain data",
+    ),
     "blank messages": ([CHATS[0] | {"chosen": [reply(" ")]}], {}, "chosen has only blank messages"),
     "no messages": ([CHATS[0] | {"chosen": []}], {}, "row 0: chosen is blank"),
     "negative id": ([IDS[0] | {"chosen_ids": [3, -1]}], {}, "row 0: chosen mixes messages"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from ..errors import DataError
@@ -35,15 +35,28 @@ def fetched(name: str, *, streaming: bool) -> Any:
     path, _, configuration = name.partition(":")
     try:
         found = datasets.load_dataset(path, configuration or None, streaming=streaming)
-    # The library lets errors of the network, the hub, its cache and its parsers through.
-    except Exception as error:
-        detail = " ".join(str(error).split())[:300] or type(error).__name__
-        raise DataError(
-            f"cannot be had from the hub: {_advice()} ({detail}).", source=name
-        ) from error
+    except Exception as error:  # of the network, the hub, a cache or a parser: all get through
+        raise _lost(error, name) from error
     if not isinstance(found, Mapping):
         raise DataError("the hub gave no splits; name a configuration.", source=name)
     return cast("Mapping[str, Any]", found)
+
+
+def rows_of(split: Any, name: str) -> Iterator[Any]:
+    """Rows of a split; what fails while they are fetched names the data set.
+
+    Raises:
+        DataError: if a later part cannot be had.
+    """
+    try:
+        yield from split.with_format(None)
+    except Exception as error:
+        raise _lost(error, name) from error
+
+
+def _lost(error: Exception, name: str) -> DataError:
+    detail = " ".join(str(error).split())[:300] or type(error).__name__
+    return DataError(f"cannot be had from the hub: {_advice()} ({detail}).", source=name)
 
 
 def _advice() -> str:

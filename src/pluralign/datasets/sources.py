@@ -20,7 +20,7 @@ from typing import Any, TypeAlias, cast
 from ..errors import DataError, IncompatibleError
 from ..rows import iter_jsonl, open_bytes, reading
 from ..rules import nearest, shown
-from .hub import fetched, is_hub_name
+from .hub import fetched, is_hub_name, rows_of
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -56,7 +56,7 @@ def open_source(
     if isinstance(source, (str, Path)):
         if allow_download and is_hub_name(str(source)) and not _exists(Path(source)):
             splits = fetched(str(source), streaming=streaming)
-            return _hf_rows(_one_of(splits, split, str(source))), str(source)
+            return rows_of(_one_of(splits, split, str(source)), str(source)), str(source)
         return _open_path(Path(source), split), str(source)
     name = f"{type(source).__name__} object"
     if isinstance(source, Mapping) and _is_hf(next(iter(source.values()), None)):
