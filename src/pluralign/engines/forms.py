@@ -25,7 +25,8 @@ RULE = "fewest multiply-adds, counted from lengths; attention weighs {slowdown:g
 _SLOWDOWN = {"cpu": 1.25, "cuda": 2.0}
 _CAUSAL = 0.7  # of the pairs, which a causal kernel takes as long for as a masked one for all
 _GROUP_TOKENS = 1024
-"""Padded tokens of a pass on a CPU: enough to keep matrix products fast, few to pad."""
+"""Padded tokens of a pass on a CPU that keep matrix products fast."""
+_MORE_PADDING = 1.05
 
 
 class Cost(NamedTuple):
@@ -103,21 +104,31 @@ def _packed_counts(lengths: Tensor, sparse: bool, row_tokens: int) -> tuple[int,
 def similar(lengths: Tensor) -> list[list[int]]:
     """Rows of a batch in groups of similar size, so that little of a pass is padding.
 
-    On a CPU small passes cost no more than one large pass; on a GPU rows are packed
-    instead.
+    A row begins a new group if the pass before it has enough tokens and padding would
+    grow by more than a twentieth. On a CPU small passes cost no more than one large pass;
+    on a GPU rows are packed instead.
 
     Example:
-        >>> similar(torch.tensor([[10, 500, 500], [10, 20, 20], [10, 480, 470], [9, 20, 21]]))
-        [[0], [2], [1, 3]]
+        >>> similar(torch.tensor([[10, 500, 500], [10, 20, 20], [10, 480, 490], [9, 20, 21]]))
+        [[0, 2], [1, 3]]
     """
     sizes: list[int] = lengths.sum(1).tolist()
+    widest = torch.stack([lengths[:, 0], lengths[:, 1:].amax(1)], 1).tolist()
+    responses = lengths.shape[1] - 1
     groups: list[list[int]] = []
+    prompt = response = 0
     for row in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
-        last = groups[-1] if groups else None
-        if last is None or (len(last) + 1) * sizes[last[0]] > _GROUP_TOKENS:
+        alone = widest[row][0] + responses * widest[row][1]
+        held = len(groups[-1]) if groups else 0
+        before = held * (prompt + responses * response)
+        wider = max(prompt, widest[row][0]), max(response, widest[row][1])
+        joined = (held + 1) * (wider[0] + responses * wider[1])
+        if not held or (before > _GROUP_TOKENS and joined > _MORE_PADDING * (before + alone)):
             groups.append([row])
+            prompt, response = widest[row]
         else:
-            last.append(row)
+            groups[-1].append(row)
+            prompt, response = wider
     return groups
 
 
