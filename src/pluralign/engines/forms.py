@@ -113,8 +113,10 @@ def similar(lengths: Tensor) -> list[list[int]]:
         [[0, 2], [1, 3]]
     """
     sizes: list[int] = lengths.sum(1).tolist()
-    widest = torch.stack([lengths[:, 0], lengths[:, 1:].amax(1)], 1).tolist()
     responses = lengths.shape[1] - 1
+    if responses < 1:  # refused with its reason when the batch is laid out
+        return [list(range(len(sizes)))]
+    widest = torch.stack([lengths[:, 0], lengths[:, 1:].amax(1)], 1).tolist()
     groups: list[list[int]] = []
     prompt = response = 0
     for row in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
