@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from itertools import pairwise
 from typing import Any
 
 GROUPS = {"north": 0.62, "south": 0.81, "islands": 0.71, "capital": 0.86}
@@ -101,6 +102,157 @@ def summary(values: dict[str, float], sizes: dict[str, int], lift: float) -> dic
     }
 
 
+def bins(name: str, n: int, centre: float, width: float, edges: list[float]) -> dict[str, Any]:
+    """Counts of a logistic distribution, with what lies beyond the edges."""
+
+    def below(value: float) -> float:
+        return n / (1 + math.exp((centre - value) / width))
+
+    ends = [round(below(edge)) for edge in edges]
+    quantiles = {"p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
+    return {
+        "name": name,
+        "n": n,
+        "counts": [b - a for a, b in pairwise(ends)],
+        "below": ends[0],
+        "above": n - ends[-1],
+        "quantiles": {
+            key: centre + width * math.log(share / (1 - share)) for key, share in quantiles.items()
+        },
+    }
+
+
+def histogram(
+    centres: dict[str, float], sizes: dict[str, int], width: float, edges: list[float]
+) -> dict[str, Any]:
+    groups = [bins(name, sizes[name], centre, width, edges) for name, centre in centres.items()]
+    total = sum(sizes.values())
+    middle = sum(centres[name] * sizes[name] for name in centres) / total
+    overall = bins("all", total, middle, width, edges)
+    overall["counts"] = [sum(column) for column in zip(*(g["counts"] for g in groups), strict=True)]
+    for key in ("below", "above"):
+        overall[key] = sum(group[key] for group in groups)
+    return {"edges": edges, "overall": overall, "groups": groups}
+
+
+def change(metric: str, values: dict[str, float], sizes: dict[str, int]) -> dict[str, Any]:
+    made = frame(metric, values, sizes)
+    for part in (*made["groups"], made["overall"]):
+        part.update(low=part["value"] - 0.8, high=part["value"] + 0.7)
+    return made
+
+
+def distributions(values: dict[str, float], sizes: dict[str, int], lift: float) -> dict[str, Any]:
+    """What lies behind the means; the start (no lift) has no reference."""
+    odds = {g: math.log(v / (1 - v)) for g, v in values.items()}
+    total = sum(sizes.values())
+    accuracy = sum(values[g] * sizes[g] for g in values) / total
+    names = ("less than half as long", "shorter", "about as long", "longer", "more than twice")
+    classes = [
+        {"name": name, **interval(accuracy + 0.04 * (2 - place) * lift, total // 5)}
+        for place, name in enumerate(names)
+    ]
+    found: dict[str, Any] = {
+        "by": "group",
+        "confidence": 0.95,
+        "log_ratio": histogram(
+            {g: 4 * o for g, o in odds.items()}, sizes, 4.0, [float(e) for e in range(-20, 21)]
+        ),
+        "difficulty": None,
+        "drift": None,
+        "length": {
+            "classes": classes,
+            "labels_longer": interval(0.58, total),
+            "model_longer": interval(0.58 - 0.3 * lift, total),
+        },
+        "calibration": None,
+    }
+    if not lift:
+        return found
+    draw = random.Random(11)
+    chosen = {g: -60 * lift + draw.gauss(0, 1) for g in values}
+    rejected = {g: -140 * lift + draw.gauss(0, 1) for g in values}
+    found["drift"] = {
+        "chosen": change("chosen_change", chosen, sizes),
+        "rejected": change("rejected_change", rejected, sizes),
+        "both_fell": 0.9,
+        "relative": {"overall": -0.4 * lift, "groups": {}},
+        "threshold": -0.25,
+        "alarm": False,
+        "alarmed": [],
+    }
+    step = math.log(2) / 10
+    found["difficulty"] = histogram(
+        {g: math.log(2) + o / 10 for g, o in odds.items()},
+        sizes,
+        0.2,
+        [step * i for i in range(21)],
+    )
+    levels = []
+    for place in range(10):
+        low = 0.5 + place / 20
+        share = interval(low + 0.02 - 0.2 * lift * (place / 9), total // 10)
+        levels.append({"from": low, "to": low + 0.05, "claimed": low + 0.025, **share})
+    found["calibration"] = {
+        "levels": levels,
+        "overall": {"claimed": accuracy + lift / 10, **interval(accuracy, total)},
+        "groups": [
+            {"name": g, "claimed": accuracy, **interval(v, sizes[g])} for g, v in values.items()
+        ],
+        "error": lift / 9,
+    }
+    return found
+
+
+def checkpoints() -> dict[str, Any]:
+    accuracy = [0.5, 0.58, 0.66, 0.71, 0.74, 0.75]
+    wins = [0.5, 0.57, 0.62, 0.63, 0.6, 0.57]
+    return {
+        "points": [
+            {"step": 50 * place, "ranking_accuracy": a, "win_rate": w}
+            for place, (a, w) in enumerate(zip(accuracy, wins, strict=True))
+        ],
+        "relation": {
+            "all": {"pearson": 0.7, "spearman": 0.49, "n": 6},
+            "to_peak": {"pearson": 0.99, "spearman": 1.0, "n": 4},
+            "after_peak": {"pearson": -0.97, "spearman": -1.0, "n": 3},
+        },
+    }
+
+
+def data_audit(
+    text: str = "an answer that ends in the marker <|im_end|> \n\nHuman: and goes on",
+) -> dict[str, Any]:
+    """Three findings, one of each severity; the warning shows texts from the data."""
+    found = [
+        ("error", "Chosen equals rejected", "12 of 2000 pairs have the same text twice.", []),
+        ("warning", "Role markers inside a response", "3 of 2000 pairs have a marker.", [text] * 3),
+        ("note", "How often the longer response wins", "The longer wins in 58 %.", []),
+    ]
+    return {
+        "source": "text_world",
+        "n_pairs": 2000,
+        "worst_severity": "error",
+        "counts": {"error": 1, "warning": 1, "note": 1},
+        "findings": [
+            {
+                "key": title.lower().replace(" ", "_"),
+                "severity": severity,
+                "title": title,
+                "what": what,
+                "count": 60,
+                "rows": list(range(0, 600, 10)),
+                "ids": [f"pair-{row}" for row in range(0, 200, 10)],
+                "why": "It teaches the model something that nobody meant.",
+                "remedy": "Drop the rows, or mend them at their source.",
+                "data": {"examples": texts, "groups": {"north": 3}},
+            }
+            for severity, title, what, texts in found
+        ],
+        "settings": {"confidence": 0.95},
+    }
+
+
 def model(name: str, title: str, lift: float, draw: random.Random, **more: Any) -> dict[str, Any]:
     base: dict[str, float] = more.get("groups") or GROUPS
     sizes: dict[str, int] = more.get("sizes") or {g: SIZES.get(g, 200) for g in base}
@@ -118,6 +270,7 @@ def model(name: str, title: str, lift: float, draw: random.Random, **more: Any) 
         },
         "summary": summary(values, sizes, lift),
         "training": training(values, draw),
+        "distributions": distributions(values, sizes, lift),
     }
 
 
@@ -156,6 +309,7 @@ def sample_run(groups: dict[str, float] | None = None, n_models: int = 3) -> dic
     ]
     for untrained in models[:1]:
         untrained["training"] = []
+    models[-1]["checkpoints"] = checkpoints()
     pairs = [(b, a) for i, a in enumerate(models) for b in models[i + 1 :]]
     names = list(groups or GROUPS)
     return {
@@ -183,6 +337,7 @@ def sample_run(groups: dict[str, float] | None = None, n_models: int = 3) -> dic
             }
             for place, name in enumerate(names)
         ],
+        "data_audit": data_audit(),
         "provenance": {
             "command": "pluralign run recipes/quickstart.yaml --set seed=0",
             "versions": {"python": "3.11.7", "pluralign": "0.1.0", "torch": "2.13.0"},

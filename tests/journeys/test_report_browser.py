@@ -58,6 +58,10 @@ def open_page(browser, tmp_path):
         page.close()
 
 
+def unfold(page):
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+
+
 def quiet(page):
     assert page.complaints == []
     assert {url.split("#")[0] for url in page.asked} == {page.at}
@@ -80,12 +84,14 @@ def fits(page):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_every_figure_is_drawn_and_the_layout_holds(open_page, width, scheme):
     page = open_page(sample_run(), width=width, scheme=scheme)
+    fits(page)
+    unfold(page)
     shown = page.evaluate(
         """() => [...document.querySelectorAll("figure")].map(figure =>
             [...figure.querySelectorAll(".drawing")].filter(d => d.getClientRects().length).map(d =>
                 [d.getBoundingClientRect().height, d.querySelectorAll(".mark").length]))"""
     )
-    assert len(shown) == 7
+    assert len(shown) == 17
     for drawn in shown:
         ((height, marks),) = drawn
         assert height > 100
@@ -97,6 +103,7 @@ def test_every_figure_is_drawn_and_the_layout_holds(open_page, width, scheme):
 @pytest.mark.parametrize("width", [360, 1440])
 def test_forty_groups_with_long_names_fit(open_page, width):
     page = open_page(sample_run({f"{i} {LONG}": 0.5 + i / 100 for i in range(40)}), width=width)
+    unfold(page)
     fits(page)
     quiet(page)
 
@@ -104,6 +111,7 @@ def test_forty_groups_with_long_names_fit(open_page, width):
 @pytest.mark.parametrize("width", [360, 1440])
 def test_text_stays_inside_its_drawing_and_apart(open_page, width):
     page = open_page(sample_run({f"group {i} {LONG}": 0.5 + i / 20 for i in range(6)}), width=width)
+    unfold(page)
     faults = page.evaluate(
         """() => [...document.querySelectorAll(".drawing")].filter(d => d.getClientRects().length)
             .flatMap(drawing => {
@@ -126,8 +134,15 @@ def test_hostile_texts_are_shown_and_none_runs(open_page):
     run = sample_run(groups, n_models=2)
     run["title"] = run["models"][0]["title"] = HOSTILE[2]
     run["provenance"]["command"] = HOSTILE[0]
+    template = run["data_audit"]["findings"][1]
+    run["data_audit"]["findings"] = [
+        {**template, "title": text, "what": text, "ids": [text], "data": {"examples": [text]}}
+        for text in HOSTILE
+    ]
     for width in (360, 1440):
         page = open_page(run, width=width)
+        assert page.get_by_text("These are texts from the data").first.is_hidden()
+        unfold(page)
         page.keyboard.press("Tab")
         page.locator(".plot").first.focus()
         for _ in range(2 * len(HOSTILE)):
@@ -216,6 +231,51 @@ def test_data_are_saved_exactly_and_safe_for_spreadsheets(open_page):
         assert [float(v) for v in row[3:]] == [group[k] for k in ("n", "value", "low", "high")]
 
 
+def test_every_figure_can_be_saved_with_its_data(open_page):
+    page = open_page(sample_run())
+    # A browser asks before it lets one page save many files: keep what would be saved.
+    page.evaluate(
+        """() => {
+            window.saved = [];
+            URL.createObjectURL = blob => { window.saved.push(blob.text()); return "#"; };
+            HTMLAnchorElement.prototype.click = () => {};
+            document.querySelectorAll("[data-save]").forEach(button => button.click());
+        }"""
+    )
+    saved = page.evaluate("Promise.all(window.saved)")
+    assert len(saved) == 2 * 17
+    for drawing, data in zip(saved[::2], saved[1::2], strict=True):
+        assert ElementTree.fromstring(drawing).get("width") == "840"
+        assert "var(" not in drawing
+        rows = list(csv.reader(io.StringIO(data.removeprefix("\ufeff"))))
+        assert len(rows) > 2
+        assert len(set(map(len, rows))) == 1
+    quiet(page)
+
+
+def test_cards_open_by_keyboard_and_show_texts_only_then(open_page):
+    page = open_page(sample_run(), width=360)
+    text = page.locator(".texts li").first
+    assert text.is_hidden()
+    summary = page.locator(".card summary", has_text="from the data").first
+    summary.focus()
+    page.keyboard.press("Enter")
+    assert text.is_visible()
+    assert "<|im_end|>" in text.inner_text()
+    fits(page)
+    quiet(page)
+
+
+def test_folded_figures_open_and_their_values_can_be_read(open_page):
+    page = open_page(sample_run())
+    page.locator("summary", has_text="Margins by group").click()
+    plot = page.locator("#margin-groups-figure .plot")
+    plot.focus()
+    page.keyboard.press("ArrowRight")
+    assert "middle half" in page.locator("#tip").inner_text()
+    quiet(page)
+
+
 def test_it_prints_in_light_colours_with_wide_figures(open_page):
     page = open_page(sample_run(), scheme="dark", width=360)
     page.emulate_media(media="print", color_scheme="dark")
@@ -227,13 +287,15 @@ def test_it_prints_in_light_colours_with_wide_figures(open_page):
     assert page.pdf(format="A4").startswith(b"%PDF")
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1440, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1440, "dark"), (1440, "light")])
 def test_axe_finds_no_serious_violation(open_page, width, scheme):
     axe = pytest.importorskip(
         "axe_playwright_python", reason="pip install axe-playwright-python for the scan"
     )
-    page = open_page(sample_run(), width=width, scheme=scheme)
-    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    run = sample_run()
+    run["models"][1]["distributions"]["drift"].update(alarm=True, alarmed=["north"])
+    page = open_page(run, width=width, scheme=scheme)
+    unfold(page)
     page.evaluate((Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
     found = page.evaluate("async () => (await axe.run()).violations")
     told = [(v["id"], v["impact"], [n["html"][:200] for n in v["nodes"]][:3]) for v in found]

@@ -41,6 +41,7 @@ LENGTH_CLASSES: Final = (
 )
 """Chosen over rejected length, in tokens; each class holds its lower end."""
 
+_DRIFT_DRAWS = 500  # more would double the time of an audit for a third digit
 _N_BINS = 40
 _N_LEVELS = 10
 _DIFFICULTY_STEP = np.log(2.0) / 10
@@ -60,7 +61,7 @@ class _Options:
             pairs,
             by=self.by,
             confidence=self.confidence,
-            n_bootstrap=self.n_bootstrap,
+            n_bootstrap=min(self.n_bootstrap, _DRIFT_DRAWS),
             seed=self.seed,
         )
         return frame.to_json()

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
+from .fields import Estimate, Frame, Slice
 from .intervals import Intervals, Mark, Row
 from .parts import Figure, Section, make_figure
-from .reading import Comparison, Estimate, Frame, Model, Run, Slice
+from .reading import Model, Run
 from .scales import Format, number, percent, percent_tick
-from .svg import ESTIMATE, MODEL_LOOKS, isolated, plain
+from .svg import MODEL_LOOKS, isolated, plain
 from .tables import Cell, Table, figure, word
 from .words import (
     MAIN,
     MEASURES,
     MEASURES_CAPTION,
-    Measure,
     count,
-    differences_caption,
-    differences_title,
     groups_caption,
     groups_title,
     interval,
@@ -39,7 +36,7 @@ def groups_section(run: Run) -> Section | None:
     return Section("groups", "By group", "Whom does each model serve?", tuple(figures))
 
 
-def _keys(titles: Sequence[str]) -> tuple[tuple[int, str], ...]:
+def model_keys(titles: Sequence[str]) -> tuple[tuple[int, str], ...]:
     """Legend of the models; one model needs none."""
     looks = [place % MODEL_LOOKS for place in range(len(titles))]
     named = tuple(zip(looks, map(isolated, titles), strict=True))
@@ -51,7 +48,7 @@ def _groups_figure(run: Run, models: Sequence[Model]) -> Figure:
     rows = _frame_rows([model.frames[MAIN] for model in models], titles)
     draw = Intervals(
         rows,
-        _keys(titles),
+        model_keys(titles),
         percent_tick,
         MEASURES[MAIN].title.lower(),
         reference=0.5,
@@ -80,7 +77,7 @@ def _frame_rows(frames: Sequence[Frame], titles: Sequence[str]) -> tuple[Row, ..
     rows = [_frame_row(name, frames, titles) for name in group_order(frames)]
     overall = [frame.overall for frame in frames]
     if any(part.estimate.value is not None for part in overall):
-        marks = _marks("all pairs", overall, titles, percent)
+        marks = marks_of("all pairs", overall, titles, percent)
         rows.append(Row("all pairs", count(overall[0].n), marks, ruled=True))
     return tuple(rows)
 
@@ -107,21 +104,23 @@ def _frame_row(name: str, frames: Sequence[Frame], titles: Sequence[str]) -> Row
     return Row(
         name=plain(name),
         note=count(sizes[0]) if sizes else "",
-        marks=_marks(name, parts, titles, percent),
+        marks=marks_of(name, parts, titles, percent),
         tag=tag if under else "",
     )
 
 
-def _marks(
+def marks_of(
     name: str, parts: Sequence[Slice | None], titles: Sequence[str], write: Format
 ) -> tuple[Mark, ...]:
+    """A mark for each model, in their order."""
     return tuple(
-        _mark(place % MODEL_LOOKS, isolated(title), name, part, write)
+        mark_of(place % MODEL_LOOKS, isolated(title), name, part, write)
         for place, (title, part) in enumerate(zip(titles, parts, strict=True))
     )
 
 
-def _mark(series: int, title: str, name: str, part: Slice | None, write: Format) -> Mark:
+def mark_of(series: int, title: str, name: str, part: Slice | None, write: Format) -> Mark:
+    """The mark of one group under one model, with what it says when pointed at."""
     estimate = Estimate() if part is None else part.estimate
     said = f"{write(estimate.value)}{interval(estimate, write)}"
     flags = {
@@ -151,7 +150,7 @@ def _measures_figure(models: Sequence[Model]) -> Figure:
         Row(
             how.title,
             "",
-            _marks(
+            marks_of(
                 how.title,
                 [m.frames[key].overall if key in m.frames else None for m in models],
                 titles,
@@ -163,7 +162,7 @@ def _measures_figure(models: Sequence[Model]) -> Figure:
     ]
     draw = Intervals(
         tuple(rows),
-        _keys(titles),
+        model_keys(titles),
         percent_tick,
         "share of all held-out pairs",
         reference=0.5,
@@ -180,7 +179,7 @@ def _measures_figure(models: Sequence[Model]) -> Figure:
             (
                 word(measure(key).title),
                 word(model.title),
-                *_numbers(model.frames[key].overall.estimate, percent),
+                *number_cells(model.frames[key].overall.estimate, percent),
             )
             for key in MEASURES
             for model in models
@@ -200,7 +199,7 @@ def frames_table(name: str, frames: Sequence[tuple[str, str, Frame]]) -> Table:
             word(measure(metric).title),
             word(part.name, strong=frame.worst is not None and part is frame.worst),
             figure(part.n, number),
-            *_numbers(part.estimate, measure(metric).write),
+            *number_cells(part.estimate, measure(metric).write),
         )
         for title, metric, frame in frames
         for part in (*frame.groups, frame.overall)
@@ -208,78 +207,6 @@ def frames_table(name: str, frames: Sequence[tuple[str, str, Frame]]) -> Table:
     return Table(name, head, tuple(rows))
 
 
-def _numbers(estimate: Estimate, write: Format) -> tuple[Cell, ...]:
+def number_cells(estimate: Estimate, write: Format) -> tuple[Cell, ...]:
+    """Cells of a value and the ends of its interval."""
     return tuple(figure(v, write) for v in (estimate.value, estimate.low, estimate.high))
-
-
-def comparisons_section(run: Run) -> Section | None:
-    """Paired differences between models, a figure for each metric."""
-    if not run.comparisons:
-        return None
-    metrics = dict.fromkeys(comparison.metric for comparison in run.comparisons)
-    return Section(
-        "differences",
-        "Differences",
-        "What did tuning change, pair by pair?",
-        tuple(
-            _differences_figure(run, [c for c in run.comparisons if c.metric == metric], place)
-            for place, metric in enumerate(metrics)
-        ),
-    )
-
-
-def _differences_figure(run: Run, shown: Sequence[Comparison], place: int) -> Figure:
-    how = measure(shown[0].metric)
-    frames = [model.frames[MAIN] for model in run.models if MAIN in model.frames]
-    order = group_order(frames or [comparison.frame for comparison in shown])
-    rows = [row for comparison in shown for row in _difference_rows(run, comparison, order, how)]
-    keys = [(ESTIMATE, "interval without zero"), (-1, "zero in the interval")]
-    draw = Intervals(
-        tuple(rows),
-        tuple(keys),
-        how.difference_tick,
-        f"difference in {how.title.lower()}, {how.unit}",
-        reference=0.0,
-        reference_name="no difference",
-    )
-    title, caption = differences_title(run, shown), differences_caption(run, shown)
-    table = _differences_table(run, shown, how)
-    return make_figure(f"differences-figure-{place}", title, caption, draw, table)
-
-
-def _difference_rows(
-    run: Run, comparison: Comparison, order: Sequence[str], how: Measure
-) -> list[Row]:
-    """A heading that names the two models, and a row for each group and for all pairs."""
-    title = f"{isolated(run.title_of(comparison.a))} − {isolated(run.title_of(comparison.b))}"
-    frame = comparison.frame
-    rank = {name: place for place, name in enumerate(order)}
-    groups = sorted(frame.groups, key=lambda group: rank.get(group.name, len(rank)))
-    return [
-        Row(title, "", (), ruled=True),
-        *(
-            Row(plain(part.name), count(part.n), (_difference_mark(part, title, how),))
-            for part in (*groups, frame.overall)
-        ),
-    ]
-
-
-def _difference_mark(part: Slice, title: str, how: Measure) -> Mark:
-    mark = _mark(ESTIMATE, title, part.name, part, how.difference)
-    return replace(mark, hollow=not part.estimate.excludes(0.0))
-
-
-def _differences_table(run: Run, shown: Sequence[Comparison], how: Measure) -> Table:
-    head = ("first", "second", "group", "pairs", f"difference, {how.unit}", "low", "high")
-    rows = [
-        (
-            word(run.title_of(comparison.a)),
-            word(run.title_of(comparison.b)),
-            word(part.name),
-            figure(part.n, number),
-            *_numbers(part.estimate, how.difference),
-        )
-        for comparison in shown
-        for part in (*comparison.frame.groups, comparison.frame.overall)
-    ]
-    return Table(f"Paired differences in {how.title.lower()}", head, tuple(rows))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
+from .captions import CHECKPOINTS
+from .fields import finite
 from .intervals import Intervals, Mark, Row
 from .multiples import Line, Multiples, Panel, thinned
 from .parts import Figure, Section, make_figure
@@ -11,10 +14,9 @@ from .reading import Model, NoiseRate, Run
 from .scales import Format, number, percent, percent_tick, signed
 from .svg import ASSUMED, ESTIMATE, TRUTH, isolated, plain
 from .tables import Cell, Table, figure, word
-from .training import drift_lines, group_lines, loss_lines
+from .training import checkpoint_lines, group_lines, loss_lines
 from .words import (
     CURVES_CAPTION,
-    DRIFT_CAPTION,
     LOSS_CAPTION,
     NOISE_CAPTION,
     count,
@@ -106,87 +108,104 @@ def _noise_table(rates: Sequence[NoiseRate]) -> Table:
 
 
 def training_section(run: Run) -> Section | None:
-    """Loss, ranking accuracy by group and drift of log-probabilities over steps."""
-    makers = (_loss_figure, _curves_figure, _drift_figure)
+    """Loss and ranking accuracy by group over steps, and win rates at checkpoints."""
+    makers = (_loss_figure, _curves_figure, _checkpoints_figure)
     figures = tuple(made for maker in makers if (made := maker(run.models)) is not None)
     if not figures:
         return None
     return Section("training", "Training", "What happened in training?", figures)
 
 
-def _panels(
+def panels_of(
     models: Sequence[Model], lines: Callable[[Model], tuple[Line, ...]]
 ) -> tuple[Panel, ...]:
+    """A panel for each model that has such curves."""
     found = ((model, lines(model)) for model in models)
     return tuple(Panel(isolated(model.title), drawn) for model, drawn in found if drawn)
 
 
 def _loss_figure(models: Sequence[Model]) -> Figure | None:
-    panels = _panels(models, loss_lines)
+    panels = panels_of(models, loss_lines)
     if not panels:
         return None
-    draw = Multiples(panels, _legend(panels, _LOSS_LEGEND), number, shared=False)
+    draw = Multiples(panels, legend_of(panels, _LOSS_LEGEND), number, shared=False)
     return make_figure(
-        "loss-figure", "Loss", [LOSS_CAPTION], draw, _curve_table("Loss", panels, number)
+        "loss-figure", "Loss", [LOSS_CAPTION], draw, curve_table("Loss", panels, number)
     )
 
 
 def _curves_figure(models: Sequence[Model]) -> Figure | None:
-    panels = _panels(models, group_lines)
+    panels = panels_of(models, group_lines)
     if not panels:
         return None
     draw = Multiples(
         panels,
-        _legend(panels, _GROUP_LEGEND),
+        legend_of(panels, _GROUP_LEGEND),
         percent_tick,
         reference=0.5,
         floor=0.0,
         ceiling=1.0,
         tip=percent,
     )
-    table = _curve_table("Ranking accuracy during training", panels, percent)
+    table = curve_table("Ranking accuracy during training", panels, percent)
     title = "Ranking accuracy by group during training"
     return make_figure("curves-figure", title, [CURVES_CAPTION], draw, table)
 
 
-def _drift_figure(models: Sequence[Model]) -> Figure | None:
-    panels = _panels(models, drift_lines)
+def _checkpoints_figure(models: Sequence[Model]) -> Figure | None:
+    panels = panels_of(models, checkpoint_lines)
     if not panels:
         return None
-    draw = Multiples(panels, _legend(panels, _DRIFT_LEGEND), signed, reference=0.0)
-    table = _curve_table("Change of log-probabilities during training", panels, signed)
-    return make_figure("drift-figure", _drift_title(panels), DRIFT_CAPTION, draw, table)
+    draw = Multiples(
+        panels,
+        legend_of(panels, _CHECKPOINT_LEGEND),
+        percent_tick,
+        reference=0.5,
+        floor=0.0,
+        ceiling=1.0,
+        tip=percent,
+    )
+    table = curve_table("Ranking accuracy and win rate at checkpoints", panels, percent)
+    said = [CHECKPOINTS, *(_relation(model) for model in models if model.checkpoints)]
+    title = "Ranking accuracy is not win rate"
+    return make_figure("checkpoints-figure", title, said, draw, table)
 
 
+def _relation(model: Model) -> str:
+    """Correlation up to the peak of the win rate, and past it."""
+    parts = (("to_peak", "up to the peak"), ("after_peak", "past it"), ("all", "over all"))
+    told = [
+        f"{signed(value)} {where}"
+        for key, where in parts
+        if (value := _correlation(model.relation.get(key))) is not None
+    ]
+    if not told:
+        return ""
+    return f"{isolated(model.title)}: rank correlation of the two {listed(told)}."
+
+
+def _correlation(record: object) -> float | None:
+    known = cast(Mapping[str, object], record) if isinstance(record, Mapping) else {}
+    return finite(known.get("spearman"))
+
+
+_CHECKPOINT_LEGEND = (("held-out", "ranking accuracy"), ("wins", "win rate"))
 _LOSS_LEGEND = (("train", "training"), ("held-out", "held out"))
 _GROUP_LEGEND = (("worst", "worst-off group"), ("all", "all pairs"), ("rest", "other groups"))
-_DRIFT_LEGEND = (("chosen", "chosen"), ("rejected", "rejected"))
 
 
-def _legend(
+def legend_of(
     panels: Sequence[Panel], keys: tuple[tuple[str, str], ...]
 ) -> tuple[tuple[str, str], ...]:
+    """The keys whose curves are drawn."""
     looks = {line.look for panel in panels for line in panel.lines}
     return tuple(key for key in keys if key[0] in looks)
-
-
-def _drift_title(panels: Sequence[Panel]) -> str:
-    fallen = [
-        panel.title
-        for panel in panels
-        if all(
-            line.points[-1][1] < 0 for line in panel.lines if line.look in ("chosen", "rejected")
-        )
-    ]
-    if not fallen:
-        return "Where the log-probabilities went"
-    return f"Under {listed(fallen)} both log-probabilities fell"
 
 
 _MAX_STEPS = 24
 
 
-def _curve_table(name: str, panels: Sequence[Panel], write: Format) -> Table:
+def curve_table(name: str, panels: Sequence[Panel], write: Format) -> Table:
     """A line for each step of each model, evenly chosen where there are many."""
     curves = list(dict.fromkeys(line.name for panel in panels for line in panel.lines))
     rows: list[tuple[Cell, ...]] = []

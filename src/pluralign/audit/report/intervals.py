@@ -29,6 +29,7 @@ class Mark:
         tip: what the mark says when pointed at; the first line is its name.
         text: the value as written beside the mark.
         hollow: draw the outline only.
+        before: where the value came from: a grey dot and a line from it to the mark.
     """
 
     series: int
@@ -38,6 +39,7 @@ class Mark:
     tip: str
     text: str = ""
     hollow: bool = False
+    before: float | None = None
 
 
 @final
@@ -119,7 +121,7 @@ class Intervals:
 
 
 def _ends(mark: Mark) -> list[float | None]:
-    return [mark.value, mark.low, mark.high]
+    return [mark.value, mark.low, mark.high, mark.before]
 
 
 def _row_height(row: Row, wide: bool) -> float:
@@ -198,6 +200,10 @@ def _mark(parent: Element, mark: Mark, across: Scale, y: float) -> None:
         return
     ends = drawable([mark.low, mark.high])
     x = across(drawable([mark.value])[0])
+    before = [across(end) for end in drawable([mark.before])]
+    for origin in before:
+        line(group, origin, y, x, y, "way")
+        element("circle", group, cx=origin, cy=y, r=4, class_="origin")
     if len(ends) == 2:
         start, stop = sorted(across(end) for end in ends)
         colour = f"s{mark.series}"
@@ -206,6 +212,7 @@ def _mark(parent: Element, mark: Mark, across: Scale, y: float) -> None:
             line(group, end, y - 3.5, end, y + 3.5, f"whisker {colour}")
     else:
         start = stop = x
+    start, stop = min([start, *before]), max([stop, *before])
     width = stop - start + 62
     element("rect", group, x=start - 9, y=y - 8.5, width=width, height=17, class_="hit")
     symbol(group, mark.series, x, y, mark.hollow)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .svg import Element, element, fitted, label, line, symbol, width_of
+from .svg import ORIGIN, Element, element, fitted, label, line, symbol, width_of
 
 Place = tuple[float, float, int | str, str]
 
@@ -24,10 +24,12 @@ def legend_places(keys: Sequence[tuple[int | str, str]], width: float) -> tuple[
 
 
 def draw_legend(drawing: Element, places: Sequence[Place]) -> None:
-    """Draw the keys: a stroke for a curve, a mark for a look, a ring for hollow marks."""
+    """Draw the keys: a stroke for a curve, a mark for a look, a ring, the dot of an origin."""
     for x, y, look, text in places:
         if isinstance(look, str):
             line(drawing, x - 2, y - 4, x + 16, y - 4, f"curve {look}")
+        elif look == ORIGIN:
+            element("circle", drawing, cx=x + 7, cy=y - 4, r=4, class_="origin")
         elif look < 0:
             element("circle", drawing, cx=x + 7, cy=y - 4, r=4.5, class_="dot key hollow")
         else:

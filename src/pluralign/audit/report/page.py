@@ -15,18 +15,29 @@ from typing import Any, Final, cast, final
 from jinja2 import Environment, PackageLoader
 
 from ...files import write_text
-from .by_group import comparisons_section, groups_section
+from .by_group import groups_section
+from .captions import TEXTS_NOTE
+from .cards import data_section
+from .changes import changes_section
+from .drift import drift_section
 from .evidence import noise_section, training_section
+from .fields import Estimate, finite
 from .reach import summary_section
-from .reading import Estimate, Model, Run, finite, read_run
+from .reading import Model, Run, read_run
 from .scales import percent, points
+from .score import score_section
+from .spread import spread_section
 from .svg import isolated, legible, plain
 from .tables import Table, flattened, side_by_side
 from .words import INTERVAL_METHODS, MAIN, METHOD_NOTES, count, headline, interval
 
 SECTIONS: Final = (
     groups_section,
-    comparisons_section,
+    changes_section,
+    drift_section,
+    spread_section,
+    score_section,
+    data_section,
     noise_section,
     training_section,
     summary_section,
@@ -82,6 +93,7 @@ def render(run: Run) -> str:
             facts=_facts(run),
             sections=sections,
             notes=METHOD_NOTES,
+            texts_note=TEXTS_NOTE,
             methods=_interval_methods(run),
             origin=_origin(run),
             policy=_policy(),

@@ -20,7 +20,10 @@ NARROW = 344.0
 @final
 @dataclass(frozen=True)
 class Figure:
-    """A figure with what it says, drawn for a wide and a narrow page, and its data."""
+    """A figure with what it says, drawn for a wide and a narrow page, and its data.
+
+    A ``folded`` figure is shown on demand, under that name; an ``alert`` stands before it.
+    """
 
     key: str
     title: str
@@ -28,6 +31,23 @@ class Figure:
     wide: Markup
     narrow: Markup
     table: Table
+    folded: str = ""
+    alert: str = ""
+
+
+@final
+@dataclass(frozen=True)
+class Card:
+    """One finding of the data audit; its texts from the data are hidden until asked for."""
+
+    severity: str
+    grade: str
+    title: str
+    what: str
+    why: str
+    remedy: str
+    places: str
+    texts: tuple[str, ...]
 
 
 @final
@@ -41,6 +61,7 @@ class Section:
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
     lead: str = ""
+    cards: tuple[Card, ...] = ()
 
 
 def make_figure(key: str, title: str, caption: Sequence[str], draw: Draw, table: Table) -> Figure:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast, final
 
+from .fields import finite
 from .parts import Section
-from .reading import Run, finite
-from .scales import Format, number, percent, signed_tenths, tenths
+from .reading import Run
+from .scales import Format, number, percent, tenths
 from .svg import plain
 from .tables import Cell, Table, figure, leaves, side_by_side, spoken, word
 from .words import SUMMARY_LEAD
@@ -62,27 +63,6 @@ DIGESTS: Final = (
         ),
     ),
     Digest(
-        "Log-probabilities",
-        "Means in nats per response; the change is against the reference.",
-        (
-            ("chosen", ("logps", "chosen"), tenths),
-            ("rejected", ("logps", "rejected"), tenths),
-            ("change of chosen", ("logps", "chosen_change"), signed_tenths),
-            ("change of rejected", ("logps", "rejected_change"), signed_tenths),
-        ),
-    ),
-    Digest(
-        "Length",
-        "If accuracy where lengths are alike is far from accuracy over all pairs, the score "
-        "measures length.",
-        (
-            ("chosen is shorter", ("length", "chosen_shorter"), percent),
-            ("chosen is longer", ("length", "chosen_longer"), percent),
-            ("accuracy, all pairs", ("ranking_accuracy", "value"), percent),
-            ("accuracy, lengths alike", ("length", "ranking_accuracy_similar", "value"), percent),
-        ),
-    ),
-    Digest(
         "Pairs",
         "",
         (
@@ -100,6 +80,9 @@ _KNOWN: Final = {path[0] for digest in DIGESTS for _, path, _ in digest.lines} |
     "betas",
     "chance",
     "flip_threshold",
+    "length",
+    "logps",
+    "ranking_accuracy",
     "ranking_accuracy_normalised",
     "ref_log_ratio",
     "reward_accuracy",

@@ -101,6 +101,9 @@ MODEL_LOOKS = 6
 ESTIMATE, ASSUMED, TRUTH = 6, 7, 8
 """Looks that stand for no model; the first ones are for models, in their order."""
 
+HOLLOW, ORIGIN = -1, -2
+"""Keys of a legend that are no look of their own: an outline, and where a mark came from."""
+
 _SHAPES = ("circle", "square", "triangle", "diamond", "circle", "square")
 _OTHER_SHAPES = {ESTIMATE: "circle", ASSUMED: "square", TRUTH: "diamond"}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast, final
 
-from .reading import finite
+from .fields import finite
 from .scales import MISSING, Format, number
 from .svg import plain
 

@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .fields import finite
 from .multiples import Line, thinned
-from .reading import Model, finite
+from .reading import Model
 from .svg import isolated
 
 Points = tuple[tuple[float, float], ...]
@@ -85,6 +86,13 @@ def drift_lines(model: Model) -> tuple[Line, ...]:
         if all(len(found) > 1 for found in raw):
             return _two_sides([_since_start(found) for found in raw])
     return ()
+
+
+def checkpoint_lines(model: Model) -> tuple[Line, ...]:
+    """Ranking accuracy and win rate at the checkpoints of a training."""
+    kinds = (("ranking accuracy", "held-out", "ranking_accuracy"), ("win rate", "wins", "win_rate"))
+    found = [(name, look, points(model.checkpoints, key)) for name, look, key in kinds]
+    return tuple(Line(name, look, made) for name, look, made in found if made)
 
 
 def _two_sides(found: Sequence[Points]) -> tuple[Line, ...]:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, cast, final
 
-from .reading import Comparison, Estimate, Frame, Model, Run, Slice
+from .fields import Estimate, Frame, Slice
+from .reading import Comparison, Model, Run
 from .scales import (
     Format,
     number,
@@ -266,19 +267,30 @@ def differences_caption(run: Run, shown: Sequence[Comparison]) -> list[str]:
         "named first serves the group better, left of zero the model named second. A hollow mark "
         "has zero in its interval: at this size the two are not separable for that group."
     ]
+    return [*said, *verdicts(run, shown), correction(shown)]
+
+
+def verdicts(run: Run, shown: Sequence[Comparison]) -> list[str]:
+    """For each comparison, which groups the first model serves better and which worse."""
+    said: list[str] = []
     for comparison in shown:
         groups = [g for g in comparison.frame.groups if g.estimate.has_interval]
         better = [isolated(g.name) for g in groups if cast(float, g.estimate.low) > 0]
         worse = [isolated(g.name) for g in groups if cast(float, g.estimate.high) < 0]
         names = isolated(run.title_of(comparison.a)), isolated(run.title_of(comparison.b))
         said.append(_verdict(*names, better, worse, len(groups)))
-    total = sum(len(c.frame.groups) for c in shown)
-    if total > 5:
-        said.append(
-            f"With {total} intervals, some miss zero by luck alone: these are not corrected for "
-            "the number of comparisons."
-        )
     return said
+
+
+def correction(shown: Sequence[Comparison]) -> str:
+    """What many intervals at once mean; nothing for few."""
+    total = sum(len(comparison.frame.groups) for comparison in shown)
+    if total <= 5:
+        return ""
+    return (
+        f"With {total} intervals, some miss zero by luck alone: these are not corrected for the "
+        "number of comparisons."
+    )
 
 
 def _verdict(first: str, second: str, better: list[str], worse: list[str], total: int) -> str:
@@ -308,14 +320,6 @@ LOSS_CAPTION: Final = (
 CURVES_CAPTION: Final = (
     "Ranking accuracy on held-out pairs during training, by group. The mean can rise while the "
     "worst-off group stands still."
-)
-
-DRIFT_CAPTION: Final = (
-    "Change of the log-probability of chosen and rejected responses, in nats per response.",
-    "Both may fall, and that alone is no fault: the loss rewards the gap between them and nothing "
-    "holds the chosen response up. Probability moves to responses that are in neither. Worry "
-    "when the chosen curve falls far while ranking accuracy does not rise: then the model "
-    "unlearns what it was shown.",
 )
 
 MEASURES_CAPTION: Final = (
