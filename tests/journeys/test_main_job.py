@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pluralign import GroupFrame, Preferences, ranking_accuracy
+from pluralign import DataError, GroupFrame, Preferences, ranking_accuracy
 from pluralign.cli.app import app
 from pluralign.datasets import load_preferences
 from pluralign.learn import score_pairs
@@ -116,6 +116,24 @@ def test_pairs_without_groups_are_one_group():
     assert with_groups(pairs).group_sizes() == {"all": 3}
     named = pairs.with_columns(group=["x", "y", "y"])
     assert with_groups(named) is named
+
+
+def test_unusable_data_cost_no_earlier_run(tmp_path):
+    earlier = tmp_path / "out"
+    earlier.mkdir()
+    (earlier / "run.json").write_text("{}")
+    (tmp_path / "bad.jsonl").write_text('{"prompt": "a", "chosen": "b"}\n')
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        f"name: r\noutput_dir: {earlier}\ndata: {{path: {tmp_path / 'bad.jsonl'}}}\n"
+        "tune: {dpo: {objective: DPO}}\n"
+    )
+    with pytest.raises(DataError, match="rejected"):
+        run_recipe(load_recipe(recipe), overwrite=True, quiet=True)
+    assert (earlier / "run.json").read_text() == "{}"
+    with pytest.raises(DataError, match="rejected"):
+        run_recipe(load_recipe(recipe, [f"output_dir={tmp_path / 'new'}"]), quiet=True)
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import typer
 
 from .. import __version__
 from ..errors import DataError, IncompatibleError, ParameterError
-from . import audit, check, cite, env, list_, run, show
+from . import audit, check, cite, env, list_, precompute, run, show
 from .console import WRONG_INPUT, console, fail
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("list")(list_.list_methods)
 app.command("show")(show.show)
 app.command("check")(check.check)
 app.command("run")(run.run)
+app.command("precompute")(precompute.precompute)
 app.command("audit")(audit.audit)
 app.command("cite")(cite.cite)
 app.command("env")(env.env)

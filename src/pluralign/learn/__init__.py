@@ -15,6 +15,7 @@ _HOME = {
     "SFTTrainer": "imitation",
     "TokenPairs": "tokenise",
     "TrainingConfig": "config",
+    "precompute": "references",
     "score_pairs": "scoring",
     "tiny_model": "scratch",
     "tokenise_pairs": "tokenise",

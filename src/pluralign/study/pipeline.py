@@ -10,7 +10,7 @@ import copy
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, final
 
@@ -29,6 +29,7 @@ from ..files import write_json
 from ..learn import PreferenceTrainer, SFTTrainer, score_pairs, tiny_model, train_tokenizer
 from ..learn.adapters import lora_config
 from ..learn.config import TrainingConfig
+from ..learn.record import described
 from ..learn.scoring import tokenised
 from ..learn.scratch import as_text, load_model, load_tokenizer
 from ..objectives import PairObjective
@@ -88,23 +89,23 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, quiet: bool = False) 
         ParameterError: if the output directory holds something else.
         DataError: if the pairs cannot be used.
     """
-    return _Run(recipe, _claim(Path(recipe.output_dir), overwrite), Console(quiet=quiet)).result()
+    directory = Path(recipe.output_dir)
+    _refuse_occupied(directory, overwrite)
+    return _Run(recipe, directory, Console(quiet=quiet)).result()
 
 
-def _claim(directory: Path, overwrite: bool) -> Path:
-    """Make the output directory; an earlier run is removed only if asked."""
-    if directory.exists() and any(directory.iterdir()):
-        if not overwrite:
-            raise ParameterError(
-                f"output_dir {directory} is not empty; choose another or add --overwrite."
-            )
-        if not (directory / "run.json").exists():
-            raise ParameterError(
-                f"output_dir {directory} holds no run; --overwrite would delete other files."
-            )
-        shutil.rmtree(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory
+def _refuse_occupied(directory: Path, overwrite: bool) -> None:
+    """Only an earlier run may be replaced, and only if asked."""
+    if not directory.exists() or not any(directory.iterdir()):
+        return
+    if not overwrite:
+        raise ParameterError(
+            f"output_dir {directory} is not empty; choose another or add --overwrite."
+        )
+    if not (directory / "run.json").exists():
+        raise ParameterError(
+            f"output_dir {directory} holds no run; --overwrite would delete other files."
+        )
 
 
 class _Run:
@@ -121,12 +122,15 @@ class _Run:
 
     def result(self) -> RunResult:
         origin = provenance(recipe=dict(self.recipe.resolved), seed=self.recipe.seed)
-        write_json(self.directory / "run.json", origin)
         material = self._material()
         # Before anything is spent: can the results be sliced, can every pair be read?
         group_labels(material.held_out, self.recipe.audit.by)
         for pairs in (material.train, material.held_out):
             tokenised(pairs, material.tokenizer, self.recipe.training)
+        # Not sooner: input that cannot be used must not cost an earlier run.
+        if self.directory.exists():
+            shutil.rmtree(self.directory)
+        write_json(self.directory / "run.json", origin)
         start = self._start(material)
         self.scored[START] = score_pairs(
             start, material.held_out, material.tokenizer, config=self._config(START)
@@ -284,7 +288,7 @@ class _Run:
         for model in audited["models"]:
             tuning = self.recipe.tune.get(model["name"])
             model["title"] = model["name"]
-            model["objective"] = None if tuning is None else described(tuning.objective)
+            model["objective"] = None if tuning is None else settings_of(tuning.objective)
             model["training"] = read_metrics(self.directory / "training" / model["name"])
         return {
             "title": self.recipe.title,
@@ -346,10 +350,10 @@ def assumed(rate: FlipRate) -> float:
     return min(rate.value if known else rate.low, HIGHEST)
 
 
-def described(objective: PairObjective) -> dict[str, Any]:
-    """Name and settings of an objective as plain values."""
-    settings = {f.name: getattr(objective, f.name) for f in fields(objective)}
-    return {"name": type(objective).__name__, **settings}
+def settings_of(objective: PairObjective) -> dict[str, Any]:
+    """Name and settings of an objective, flat."""
+    facts = cast("dict[str, Any]", described(objective))
+    return {"name": facts["name"], **facts["fields"]}
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
