@@ -14,7 +14,7 @@ from .errors import ParameterError
 from .rules import nearest
 
 Status = Literal["stable", "provisional", "planned"]
-Role = Literal["objective", "metric", "function"]
+Role = Literal["objective", "metric", "function", "sampler", "scorer", "selector", "estimator"]
 
 
 @final
