@@ -14,7 +14,7 @@ from pluralign.datasets import load_preferences
 from pluralign.learn import score_pairs
 from pluralign.learn.scratch import load_model, load_tokenizer
 from pluralign.study import load_recipe, run_recipe
-from pluralign.study.pipeline import with_groups
+from pluralign.study.shaping import with_groups
 
 ROOT = Path(__file__).parents[2]
 SMALL = [

@@ -464,7 +464,7 @@ def test_pairs_that_do_not_fit_the_audit(pluralign, tmp_path, models):
     audit = ("audit", "--model", models / "good")
     demand(pluralign(*audit, "alone.jsonl", "--group", "region"), "alone.jsonl", "region")
     demand(pluralign(*audit, "pairs.jsonl", "--max-length", 2), "longer than max_length=2", "row 0")
-    demand(pluralign(*audit, "pairs.jsonl", "--model", models / "good"), "different directory")
+    demand(pluralign(*audit, "pairs.jsonl", "--model", models / "good"), "each given once")
     demand(pluralign(*audit, "pairs.jsonl", "--reference", "none"), "no model at none")
 
 

@@ -16,6 +16,25 @@ from ..errors import DataError, IncompatibleError, ParameterError
 from . import audit, check, cite, env, list_, precompute, run, show
 from .console import WRONG_INPUT, console, fail
 
+EXTRAS = {
+    **dict.fromkeys(
+        (
+            "accelerate",
+            "datasets",
+            "huggingface_hub",
+            "peft",
+            "pyarrow",
+            "safetensors",
+            "tokenizers",
+            "transformers",
+        ),
+        "language",
+    ),
+    "gguf": "smollm2",
+    "trl": "trl",
+}
+"""Which extra brings an optional package."""
+
 app = typer.Typer(
     name="pluralign",
     help="Preference learning that does not stop at the average.",
@@ -50,9 +69,25 @@ def main() -> None:
     warnings.formatwarning = _one_line
     try:
         app()
-    except (ParameterError, DataError, IncompatibleError, ImportError, OSError) as error:
+    except (ParameterError, DataError, IncompatibleError, OSError) as error:
         fail(str(error))
         sys.exit(WRONG_INPUT)
+    except ImportError as error:
+        advice = _missing_package(error)
+        if advice is None:
+            raise
+        fail(advice)
+        sys.exit(WRONG_INPUT)
+
+
+def _missing_package(error: ImportError) -> str | None:
+    """What to install, if the error is no more than an optional package that is not there."""
+    if "pip install" in str(error):
+        return str(error)
+    package = (error.name or "").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and package in EXTRAS:
+        return f"this needs the package {package}: pip install 'pluralign[{EXTRAS[package]}]'"
+    return None
 
 
 def _one_line(message: Warning | str, category: type[Warning], *_: object, **__: object) -> str:

@@ -8,23 +8,24 @@ from typing import Annotated, Any
 import typer
 
 from .console import FAILED, JsonOption, console, print_json, print_table
+from .options import Reading, reads_pairs
+from .run import recipe_of
 
 
+@reads_pairs
 def check(
-    target: Annotated[str, typer.Argument(help="A recipe (.yaml) or a file of pairs.")],
-    group: Annotated[str | None, typer.Option(help="Column that names the group.")] = None,
-    annotator: Annotated[str | None, typer.Option(help="Column that names the rater.")] = None,
-    data_format: Annotated[str, typer.Option("--format", help="Shape of the file.")] = "auto",
+    target: Annotated[str, typer.Argument(help="A recipe (.yaml), or pairs: file or directory.")],
     held_out: Annotated[
         str | None, typer.Option("--eval", help="Held-out pairs, to look for leakage.")
     ] = None,
+    eval_split: Annotated[
+        str | None, typer.Option(help="Split of the held-out pairs, if there are several.")
+    ] = None,
     tokenizer: Annotated[
-        str | None, typer.Option(help="Directory of a tokenizer, for tokens at the seam.")
+        str | None,
+        typer.Option(help="For tokens at the seam: directory, .gguf file or packaged:NAME."),
     ] = None,
     max_length: Annotated[int, typer.Option(help="Longest prompt plus response, tokens.")] = 1024,
-    drop_unusable: Annotated[
-        bool, typer.Option("--drop-unusable", help="Drop blank rows with a warning.")
-    ] = False,
     examples: Annotated[
         bool, typer.Option("--examples", help="Show shortened texts of the first rows.")
     ] = False,
@@ -32,31 +33,24 @@ def check(
         list[str] | None, typer.Option("--set", help="Override a recipe: path.to.key=value.")
     ] = None,
     as_json: JsonOption = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Check a recipe or a data file.
 
     Exit code 2 with every problem if it cannot be used, 1 if a finding is an error.
     """
     if Path(target).suffix in (".yaml", ".yml"):
-        _recipe(target, settings or [], as_json)
+        _recipe(target, settings or [], reading, as_json)
         return
+    pairs = reading.load(target)
+    eval_pairs = None
+    if held_out is not None:
+        eval_pairs = reading.load(held_out, split=eval_split, held_out=True)
     from ..audit.quality import check_data
-    from ..datasets import load_preferences
-
-    def read(path: str) -> Any:
-        return load_preferences(
-            path,
-            format=data_format,
-            group=group,
-            annotator=annotator,
-            drop_unusable=drop_unusable,
-        )
 
     audit = check_data(
-        read(target),
-        tokenizer=_tokenizer(tokenizer),
-        max_length=max_length,
-        eval_pairs=None if held_out is None else read(held_out),
+        pairs, tokenizer=_tokenizer(tokenizer), max_length=max_length, eval_pairs=eval_pairs
     )
     if as_json:
         print_json(audit.to_json())
@@ -66,12 +60,12 @@ def check(
         raise typer.Exit(FAILED)
 
 
-def _tokenizer(path: str | None) -> Any:
-    if path is None:
+def _tokenizer(name: str | None) -> Any:
+    if name is None:
         return None
-    from ..learn.scratch import load_tokenizer
+    from ..study.loading import named_tokenizer
 
-    return load_tokenizer(path)
+    return named_tokenizer(name)
 
 
 def _show(audit: Any, examples: bool) -> None:
@@ -92,10 +86,8 @@ def _first_rows(rows: Any, shown: int = 6) -> str:
     return f"{listed}, …" if len(rows) > shown else listed
 
 
-def _recipe(target: str, settings: list[str], as_json: bool) -> None:
-    from ..study import load_recipe
-
-    recipe = load_recipe(target, settings)
+def _recipe(target: str, settings: list[str], reading: Reading, as_json: bool) -> None:
+    recipe = recipe_of(target, settings, reading)
     record = {
         "name": recipe.name,
         "data": recipe.data.world or recipe.data.path,

@@ -7,14 +7,21 @@ from typing import Annotated, Any, cast
 import typer
 
 from .console import JsonOption, console, print_json
+from .options import Reading, reads_pairs
 
 
+@reads_pairs
 def precompute(
-    model: Annotated[str, typer.Argument(help="Directory of the model before tuning.")],
+    model: Annotated[
+        str, typer.Argument(help="The model before tuning: directory, .gguf or packaged:NAME.")
+    ],
     data: Annotated[str, typer.Argument(help="File or directory of preference pairs.")],
     output: Annotated[str, typer.Option(help="Directory for the scores.")],
     held_out: Annotated[
         str | None, typer.Option("--eval", help="Held-out pairs of the same runs.")
+    ] = None,
+    eval_split: Annotated[
+        str | None, typer.Option(help="Split of the held-out pairs, if there are several.")
     ] = None,
     token_level: Annotated[
         bool, typer.Option("--token-level", help="Keep every token's log-probability.")
@@ -26,18 +33,18 @@ def precompute(
     batch_tokens: Annotated[
         int | None, typer.Option(help="Tokens of a forward pass; 16 pairs if not given.")
     ] = None,
-    drop_unusable: Annotated[
-        bool, typer.Option("--drop-unusable", help="Drop blank rows with a warning.")
-    ] = False,
     as_json: JsonOption = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Score pairs under the reference and keep the scores; scores that fit are not redone."""
-    import torch
-
-    from ..datasets import load_preferences
+    pairs = reading.load(data)
+    eval_pairs = None
+    if held_out is not None:
+        eval_pairs = reading.load(held_out, split=eval_split, held_out=True)
     from ..learn import TrainingConfig
     from ..learn import precompute as scores_of
-    from ..learn.scratch import load_model, load_tokenizer
+    from ..study.loading import load_named
 
     config = TrainingConfig(
         max_length=max_length,
@@ -45,19 +52,14 @@ def precompute(
         per_device_eval_batch_tokens=batch_tokens,
         disable_tqdm=as_json,
     )
-    pairs = [
-        load_preferences(path, drop_unusable=drop_unusable)
-        for path in (data, held_out)
-        if path is not None
-    ]
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    scorer, tokenizer = load_named(model)
     cache = scores_of(
-        load_model(model).to(device),
-        pairs[0],
-        load_tokenizer(model),
+        scorer,
+        pairs,
+        tokenizer,
         config,
         output,
-        eval_pairs=pairs[1] if len(pairs) > 1 else None,
+        eval_pairs=eval_pairs,
         token_level=token_level,
     )
     record = {"directory": output, "rows": len(cache), "token_level": cache.token_level}

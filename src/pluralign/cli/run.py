@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, cast
 
 import typer
 
 from .console import JsonOption, console, interval, print_json, print_table
+from .options import Reading, allow_downloads, reads_pairs
 
 
+@reads_pairs
 def run(
     recipe: Annotated[str, typer.Argument(help="YAML recipe; see recipes/.")],
     settings: Annotated[
@@ -18,11 +21,14 @@ def run(
         bool, typer.Option("--overwrite", help="Replace an earlier run in the same place.")
     ] = False,
     as_json: JsonOption = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Run a recipe: prepare, tune, audit, report."""
-    from ..study import load_recipe, run_recipe
+    checked = recipe_of(recipe, settings or [], reading)
+    from ..study import run_recipe
 
-    result = run_recipe(load_recipe(recipe, settings or ()), overwrite=overwrite, quiet=as_json)
+    result = run_recipe(checked, overwrite=overwrite, quiet=as_json)
     if as_json:
         print_json(result.record)
         return
@@ -30,8 +36,22 @@ def run(
     console.print(f"report: {result.report}", highlight=False, soft_wrap=True)
 
 
+def recipe_of(path: str, settings: Sequence[str], reading: Reading) -> Any:
+    """The checked recipe, with what the options say of its data."""
+    from ..study import yaml_values
+
+    told = [*settings, *reading.settings()]
+    data = yaml_values.tree(path, told).get("data")
+    if isinstance(data, dict) and cast("dict[str, Any]", data).get("allow_download") is True:
+        allow_downloads()  # before the next line imports what reads the setting
+    from ..study import load_recipe
+
+    return load_recipe(path, told)
+
+
 def print_audit(record: dict[str, Any]) -> None:
     """Print an audit record as tables, the worst-off group first."""
+    print_findings(record.get("data_audit") or {})
     if record.get("noise"):
         print_table(
             "flip rate of the labels, by group",
@@ -56,6 +76,14 @@ def print_audit(record: dict[str, Any]) -> None:
     rows.append(("worst-off group", "", *(str(frame["worst"]) for frame in frames)))
     columns = (frames[0]["by"], "n", *(model["name"] for model in models))
     print_table("ranking accuracy on held-out pairs", columns, rows)
+    if len(cells[0]) == 1:
+        console.print(
+            f"note: all pairs are of one group, {next(iter(cells[0]))!r}, so nothing can be said "
+            "of whom the models serve less; name a column with --group (data.group in a recipe).",
+            markup=False,
+        )
+    if not record["comparisons"]:
+        return
     print_table(
         "paired differences in ranking accuracy",
         ("models", frames[0]["by"], "n", "difference"),
@@ -65,6 +93,14 @@ def print_audit(record: dict[str, Any]) -> None:
             for cell in _cells(comparison["frame"])
         ],
     )
+
+
+def print_findings(audit: Mapping[str, Any]) -> None:
+    """Print what the check of the pairs found that should be looked at."""
+    grave = [f for f in audit.get("findings", ()) if f["severity"] != "note"]
+    if grave:
+        rows = [(finding["severity"], finding["title"], finding["what"]) for finding in grave]
+        print_table("what is wrong with the pairs", ("severity", "finding", "what"), rows)
 
 
 def _cells(frame: dict[str, Any]) -> list[dict[str, Any]]:

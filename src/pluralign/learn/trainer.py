@@ -152,8 +152,12 @@ class LanguageTrainer(ABC):
         return Path(path)
 
     def _save_model(self, part: Path, adapter_only: bool) -> None:
-        self.model.save_pretrained(part)
-        if hasattr(self.model, "peft_config") and not adapter_only:
+        if not hasattr(self.model, "peft_config"):
+            self.model.save_pretrained(part)
+            return
+        # Embeddings are the base's: peft would look for that on the hub to see them resized.
+        self.model.save_pretrained(part, save_embedding_layers=False)
+        if not adapter_only:
             core = self.model.get_base_model()
             core.save_pretrained(part / "base", state_dict=base_weights(self.model))
 

@@ -3,74 +3,88 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, final
 
 from ..audit import write_report
+from ..audit.quality import check_data
 from ..audit.record import audit_models
-from ..data import ScoredPairs
-from ..datasets import load_preferences
-from ..errors import ParameterError
+from ..data import Preferences, ScoredPairs
+from ..errors import IncompatibleError, ParameterError
 from ..files import write_json
 from ..learn import score_pairs
-from ..learn.scratch import load_model, load_tokenizer
+from ..learn.config import TrainingConfig
 from ..provenance import provenance
-from .pipeline import RunResult, with_groups
+from ..rules import AnyOf, Within, check
+from .loading import PACKAGED, load_named, named_tokenizer
+from .material import MAX_ROWS, hash_of
+from .results import RunResult
+from .shaping import with_groups
 
 
-def audit_files(
-    data: str | Path,
+@final
+@dataclass(frozen=True, kw_only=True)
+class _Audit:
+    """The one setting of an audit that has a rule of its own."""
+
+    beta: Annotated[float | None, AnyOf(None, Within(0.0, closed="neither"))]
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def audit_pairs(
+    pairs: Preferences,
     models: Sequence[str | Path],
     *,
     reference: str | Path | None = None,
     beta: float | None = None,
-    group: str | None = None,
     output: str | Path | None = None,
-    max_length: int = 1024,
-    drop_unusable: bool = False,
+    config: TrainingConfig | None = None,
 ) -> RunResult:
     """Score pairs with each model and compare them by group.
 
+    Use it on models that exist already; a recipe audits what it tunes by itself.
+
     Args:
-        data: file or directory of preference pairs.
-        models: directories of causal language models with their tokenizers.
-        reference: directory of the reference model, for implicit rewards and the gap.
+        pairs: what to audit on; pairs without groups are one group.
+        models: names as :func:`~pluralign.study.loading.load_named` takes them:
+            directories, ``.gguf`` files or ``packaged:NAME``.
+        reference: the model before tuning, likewise, for implicit rewards and the gap.
         beta: scale that the models were tuned with; otherwise a grid is reported.
-        group: column that names the group (default: ``group``, if present).
         output: directory for ``audit.json`` and ``report.html``.
-        max_length: longest prompt plus response, in tokens.
-        drop_unusable: drop blank rows with a warning instead of refusing the file.
+        config: length, truncation and batches.
 
     Raises:
-        ParameterError: if two models have one name.
-        DataError: if the pairs cannot be used.
+        ParameterError: for a model that is not there or named twice, or a beta that is no
+            scale or has no effect.
+        DataError: if pairs or a model cannot be used.
     """
-    names = [Path(model).name for model in models]
-    if len(set(names)) != len(names):
-        raise ParameterError(f"models need different directory names; got {names}.")
-    pairs = with_groups(load_preferences(data, group=group, drop_unusable=drop_unusable))
-    base = None if reference is None else load_model(reference)
+    _Audit(beta=beta)
+    if beta is not None and reference is None:
+        raise ParameterError("beta scales log-ratios to a reference; give one, or drop beta.")
+    names = model_names(models)
+    config = config or TrainingConfig()
+    grouped = with_groups(pairs)
+    base = None if reference is None else load_named(reference)
     scored: dict[str, ScoredPairs] = {}
-    for name, path in zip(names, models, strict=True):
-        scored[name] = score_pairs(
-            load_model(path),
-            pairs,
-            load_tokenizer(path),
-            reference=base,
-            beta=beta,
-            max_length=max_length,
-        )
+    for name, model in zip(names, models, strict=True):
+        scored[name] = _scored(grouped, model, base, beta=beta, config=config)
+    findings = check_data(pairs, tokenizer=named_tokenizer(models[0]), max_length=config.max_length)
     origin = provenance(seed=0)
     record: dict[str, Any] = {
         "title": f"Audit of {', '.join(names)}",
         "created": origin["created"],
         "data": {
             "source": pairs.source,
+            "file": hash_of(pairs.source),
             "fingerprint": pairs.fingerprint(),
             "n_train": None,
             "n_eval": len(pairs),
-            "groups": pairs.group_sizes(),
+            "groups": grouped.group_sizes(),
         },
+        "data_audit": findings.to_json(max_rows=MAX_ROWS),
         **audit_models(scored, by="group"),
         "noise": [],
         "provenance": origin,
@@ -81,3 +95,45 @@ def audit_files(
     write_json(directory / "audit.json", record)
     report = write_report(record, directory / "report.html")
     return RunResult(record=record, report=report, directory=directory)
+
+
+def model_names(models: Sequence[str | Path]) -> list[str]:
+    """The shortest tails of the models' paths that tell them apart.
+
+    Raises:
+        ParameterError: if there is none, or one is given twice.
+
+    Example:
+        >>> model_names(["runs/a/models/dpo", "runs/b/models/dpo", "packaged:tiny"])
+        ['a/models/dpo', 'b/models/dpo', 'tiny']
+    """
+    if not models:
+        raise ParameterError("give at least one model.")
+    paths = [Path(str(model).removeprefix(PACKAGED)) for model in models]
+    if len({Path(model).resolve() for model in models}) < len(models):
+        raise ParameterError(
+            f"models must be different directories, each given once; got {list(map(str, models))}."
+        )
+    for length in range(1, max(len(path.parts) for path in paths) + 1):
+        names = [str(Path(*path.parts[-length:])) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return list(map(str, models))
+
+
+def _scored(
+    pairs: Preferences,
+    name: str | Path,
+    base: tuple[Any, Any] | None,
+    *,
+    beta: float | None,
+    config: TrainingConfig,
+) -> ScoredPairs:
+    model, tokenizer = load_named(name)
+    if base is not None and base[1].get_vocab() != tokenizer.get_vocab():
+        raise IncompatibleError(
+            f"the reference and {name} have different vocabularies, so their log-probabilities "
+            "are not of the same tokens; give the model that it was tuned from."
+        )
+    reference = None if base is None else base[0]
+    return score_pairs(model, pairs, tokenizer, config=config, reference=reference, beta=beta)

@@ -10,31 +10,29 @@ import copy
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast, final
+from typing import Any, cast
 
 from rich.console import Console
 
 from ..audit import FlipRate, flip_rate, write_report
-from ..audit.frames import group_labels
+from ..audit.model_card import model_card
 from ..audit.record import audit_models
-from ..data import Preferences, ScoredPairs
-from ..datasets import file_hash, load_preferences, make_text_world, train_eval_split
+from ..data import ScoredPairs
 from ..engines import ReferenceCache
-from ..engines.gguf import load_gguf
-from ..engines.packaged import load_packaged
 from ..errors import ParameterError
-from ..files import write_json
-from ..learn import PreferenceTrainer, SFTTrainer, score_pairs, tiny_model, train_tokenizer
+from ..files import write_json, write_text
+from ..learn import PreferenceTrainer, SFTTrainer, precompute, score_pairs, tiny_model
 from ..learn.adapters import lora_config
 from ..learn.config import TrainingConfig
 from ..learn.record import described
-from ..learn.scoring import tokenised
-from ..learn.scratch import as_text, load_model, load_tokenizer
 from ..objectives import PairObjective
 from ..provenance import provenance
+from .loading import on_device
+from .material import Material, prepare
 from .recipe import Recipe, Tuning
+from .results import RunResult
 
 START = "start"
 """Name of the model before preference tuning."""
@@ -44,34 +42,6 @@ WIDEST = 0.25
 
 HIGHEST = 0.4
 """Highest flip rate to train with; above it the noise of the gradient grows 25-fold."""
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class RunResult:
-    """What a run left.
-
-    Args:
-        record: the content of ``audit.json``.
-        report: path of ``report.html``, if one was written.
-        directory: the run's directory, if one was written.
-    """
-
-    record: dict[str, Any]
-    report: Path | None
-    directory: Path | None
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class _Material:
-    """What the recipe's data section yields."""
-
-    train: Preferences
-    held_out: Preferences
-    demonstrations: list[tuple[Any, Any]]
-    tokenizer: Any
-    truth: Mapping[str, Any]
 
 
 def run_recipe(recipe: Recipe, *, overwrite: bool = False, quiet: bool = False) -> RunResult:
@@ -91,11 +61,14 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, quiet: bool = False) 
     """
     directory = Path(recipe.output_dir)
     _refuse_occupied(directory, overwrite)
+    _refuse_within(directory, recipe)
     return _Run(recipe, directory, Console(quiet=quiet)).result()
 
 
 def _refuse_occupied(directory: Path, overwrite: bool) -> None:
     """Only an earlier run may be replaced, and only if asked."""
+    if directory.exists() and not directory.is_dir():
+        raise ParameterError(f"output_dir {directory} is a file; name a directory.")
     if not directory.exists() or not any(directory.iterdir()):
         return
     if not overwrite:
@@ -108,6 +81,23 @@ def _refuse_occupied(directory: Path, overwrite: bool) -> None:
         )
 
 
+def _refuse_within(directory: Path, recipe: Recipe) -> None:
+    """What a run reads must not lie where the run before it is deleted."""
+    home = directory.resolve()
+    sources = {
+        "data.path": recipe.data.path,
+        "model.path": recipe.model.path,
+        "reference": recipe.reference,
+        "the working directory": ".",
+    }
+    for name, source in sources.items():
+        if source is not None and Path(source).resolve().is_relative_to(home):
+            raise ParameterError(
+                f"{name} ({source}) lies in output_dir {directory}, which a run replaces; "
+                "choose another output_dir."
+            )
+
+
 class _Run:
     """The steps of one run, with what they share."""
 
@@ -118,15 +108,10 @@ class _Run:
         self.rates: dict[str, FlipRate] = {}
         self.scored: dict[str, ScoredPairs] = {}
         self.reference: ReferenceCache | None = None
-        self.given: tuple[Any, Any] | None = None
 
     def result(self) -> RunResult:
         origin = provenance(recipe=dict(self.recipe.resolved), seed=self.recipe.seed)
-        material = self._material()
-        # Before anything is spent: can the results be sliced, can every pair be read?
-        group_labels(material.held_out, self.recipe.audit.by)
-        for pairs in (material.train, material.held_out):
-            tokenised(pairs, material.tokenizer, self.recipe.training)
+        material = prepare(self.recipe)
         # Not sooner: input that cannot be used must not cost an earlier run.
         if self.directory.exists():
             shutil.rmtree(self.directory)
@@ -135,6 +120,8 @@ class _Run:
         self.scored[START] = score_pairs(
             start, material.held_out, material.tokenizer, config=self._config(START)
         )
+        if self.recipe.reference is not None:
+            self.reference = self._shared_reference(start, material)
         waiting = {name: t for name, t in self.recipe.tune.items() if t.per_group}
         for name, tuning in self.recipe.tune.items():
             if name not in waiting:
@@ -146,66 +133,13 @@ class _Run:
         record = self._record(material, origin)
         write_json(self.directory / "audit.json", record)
         report = write_report(record, self.directory / "report.html")
+        self._write_cards(record)
         return RunResult(record=record, report=report, directory=self.directory)
 
-    def _material(self) -> _Material:
-        section, seed = self.recipe.data, self.recipe.seed
-        if section.world is not None:
-            world = make_text_world(seed=seed, **section.options)
-            return _Material(
-                train=world.train,
-                held_out=world.eval,
-                demonstrations=list(world.sft),
-                tokenizer=world.tokenizer(),
-                truth=world.truth,
-            )
-        pairs = load_preferences(
-            cast(str, section.path),
-            format=cast(Any, section.format),
-            group=section.group,
-            annotator=section.annotator,
-            domain=section.domain,
-            drop_unusable=section.drop_unusable,
-            options=section.options or None,
-        )
-        pairs = with_groups(as_chat(pairs) if section.chat else pairs)
-        train, held_out = train_eval_split(pairs, section.eval_share, seed=seed)
-        # Both responses, so that the start model knows the language without the labels.
-        demonstrations = [
-            *zip(train.prompt, train.chosen, strict=True),
-            *zip(train.prompt, train.rejected, strict=True),
-        ]
-        return _Material(
-            train=train,
-            held_out=held_out,
-            demonstrations=demonstrations,
-            tokenizer=self._tokenizer(demonstrations),
-            truth={},
-        )
-
-    def _given_model(self) -> tuple[Any, Any]:
-        """The recipe's pretrained model and its tokenizer, loaded once; or nothing."""
-        section = self.recipe.model
-        if self.given is None:
-            if section.packaged is not None:
-                self.given = load_packaged(section.packaged)
-            elif section.path is not None and section.path.endswith(".gguf"):
-                self.given = load_gguf(section.path)
-            elif section.path is not None:
-                self.given = load_model(section.path), load_tokenizer(section.path)
-        return self.given or (None, None)
-
-    def _tokenizer(self, demonstrations: list[tuple[Any, Any]]) -> Any:
-        _, tokenizer = self._given_model()
-        if tokenizer is not None:
-            return tokenizer
-        texts = [as_text(part) for pair in demonstrations for part in pair]
-        return train_tokenizer(texts, vocab_size=self.recipe.model.vocab_size)
-
-    def _start(self, material: _Material) -> Any:
+    def _start(self, material: Material) -> Any:
         """The model before preference tuning, fine-tuned on demonstrations if asked."""
         section = self.recipe.model
-        model, _ = self._given_model()
+        model = material.model
         if model is None:
             model = tiny_model(
                 material.tokenizer,
@@ -215,6 +149,7 @@ class _Run:
                 max_length=self.recipe.training.max_length,
                 seed=self.recipe.seed,
             )
+            model = on_device(model)
         if self.recipe.sft is not None:
             self.console.rule("supervised fine-tuning", align="left")
             trainer = SFTTrainer(
@@ -234,7 +169,7 @@ class _Run:
             seed=self.recipe.seed,
         )
 
-    def _tune(self, name: str, tuning: Tuning, start: Any, material: _Material) -> None:
+    def _tune(self, name: str, tuning: Tuning, start: Any, material: Material) -> None:
         self.console.rule(f"{name}: {tuning.objective!r}", align="left")
         rank = self.recipe.model.lora_rank
         trainer = PreferenceTrainer(
@@ -251,9 +186,32 @@ class _Run:
         self.reference = self.reference or trainer.reference_cache()
         trainer.fit()
         self.scored[name] = trainer.scores(material.held_out)
-        trainer.save(self.directory / "models" / name)
+        trainer.save(self.directory / "models" / name, adapter_only=self._base_is_packaged())
 
-    def _with_rates(self, material: _Material) -> _Material:
+    def _base_is_packaged(self) -> bool:
+        """Whether what lies below an adapter can be had again without being saved."""
+        recipe = self.recipe
+        adapted = recipe.model.lora_rank is not None and recipe.sft is None
+        return adapted and recipe.model.packaged is not None
+
+    def _shared_reference(self, start: Any, material: Material) -> ReferenceCache:
+        return precompute(
+            start,
+            material.train,
+            material.tokenizer,
+            self._config(START),
+            self.recipe.reference,
+            eval_pairs=material.held_out,
+        )
+
+    def _write_cards(self, record: dict[str, Any]) -> None:
+        """A model card beside each saved model."""
+        for model in record["models"]:
+            directory = self.directory / "models" / model["name"]
+            if directory.is_dir():
+                write_text(directory / "README.md", model_card(record, model["name"]))
+
+    def _with_rates(self, material: Material) -> Material:
         """Estimate flip rates by group and put them beside each training pair."""
         method = cast(Any, self.recipe.noise).method
         if method == "em":
@@ -276,7 +234,7 @@ class _Run:
             held_out=material.held_out.with_flip_rates(held_rates),
         )
 
-    def _record(self, material: _Material, origin: dict[str, Any]) -> dict[str, Any]:
+    def _record(self, material: Material, origin: dict[str, Any]) -> dict[str, Any]:
         section = self.recipe.audit
         audited = audit_models(
             self.scored,
@@ -295,15 +253,27 @@ class _Run:
             "created": origin["created"],
             "data": {
                 "source": self.recipe.data.world or material.train.source,
-                "file": None if self.recipe.data.path is None else file_hash(self.recipe.data.path),
+                "file": material.file,
                 "fingerprint": material.train.fingerprint(),
                 "n_train": len(material.train),
                 "n_eval": len(material.held_out),
                 "groups": material.train.group_sizes(),
             },
+            "data_audit": material.data_audit,
+            "base": self._base(),
             **audited,
             "noise": self._noise(material.truth.get("flip_rates", {})),
             "provenance": origin,
+        }
+
+    def _base(self) -> dict[str, Any]:
+        """The model that everything started from, for the model card."""
+        section = self.recipe.model
+        return {
+            "name": section.packaged or section.path,
+            "packaged": section.packaged is not None,
+            "sft": self.recipe.sft is not None,
+            "lora_rank": section.lora_rank,
         }
 
     def _noise(self, truth: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -320,24 +290,6 @@ class _Run:
             }
             for group, rate in self.rates.items()
         ]
-
-
-def with_groups(pairs: Preferences) -> Preferences:
-    """The pairs, all in one group if nobody said who gave them."""
-    return pairs if pairs.group is not None else pairs.with_columns(group=("all",) * len(pairs))
-
-
-def as_chat(pairs: Preferences) -> Preferences:
-    """String prompts as a user's turn, string responses as the assistant's."""
-
-    def turn(texts: Any, role: str) -> list[Any]:
-        return [({"role": role, "content": t},) if isinstance(t, str) else t for t in texts]
-
-    return pairs.with_columns(
-        prompt=turn(pairs.prompt, "user"),
-        chosen=turn(pairs.chosen, "assistant"),
-        rejected=turn(pairs.rejected, "assistant"),
-    )
 
 
 def assumed(rate: FlipRate) -> float:

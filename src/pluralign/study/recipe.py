@@ -7,19 +7,25 @@ for an unknown key, the nearest valid name.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, cast, final
 
 from .. import catalog, objectives
 from ..datasets import make_text_world
+from ..datasets.labels import Label, check_label
 from ..engines.packaged import PACKAGED_MODELS
 from ..errors import ParameterError
 from ..learn.config import TrainingConfig
 from ..objectives import PairObjective
 from ..rules import AnyOf, Kind, OneOf, Within, check, nearest, shown
 from . import yaml_values
+
+_LABEL = AnyOf(None, Kind(str), Kind(list))
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
+_RESERVED = ("start", "sft")
 
 PER_GROUP = "per_group"
 """Recipe value of ``flip_rate``: estimate a rate for each group, then use it per pair."""
@@ -32,11 +38,14 @@ class DataSection:
 
     Args:
         world: name of an embedded world; ``options`` go to its maker.
-        path: file or directory of preference pairs.
+        path: file or directory of preference pairs, or ``owner/name`` of the hub.
         format: shape of the file, or ``"auto"``.
-        group: column that names who gave the pair.
-        annotator: column that names the rater.
-        domain: column that names where the pair came from.
+        group: column that names who gave the pair, or several that together do.
+        annotator: column that names the rater, likewise.
+        domain: column that names where the pair came from, likewise.
+        split: which split to read, where the source has several.
+        limit: read only the first so many rows.
+        allow_download: let ``path`` be a data set of the hub.
         eval_share: share of pairs held out, whole prompts at a time.
         drop_unusable: drop blank rows with a warning instead of refusing the file.
         chat: put string prompts and responses as turns into the model's chat template.
@@ -46,22 +55,29 @@ class DataSection:
     world: Annotated[str | None, AnyOf(None, OneOf("text"))] = None
     path: Annotated[str | None, AnyOf(None, Kind(str))] = None
     format: Annotated[str, Kind(str)] = "auto"
-    group: Annotated[str | None, AnyOf(None, Kind(str))] = None
-    annotator: Annotated[str | None, AnyOf(None, Kind(str))] = None
-    domain: Annotated[str | None, AnyOf(None, Kind(str))] = None
+    group: Annotated[Label, _LABEL] = None
+    annotator: Annotated[Label, _LABEL] = None
+    domain: Annotated[Label, _LABEL] = None
+    split: Annotated[str | None, AnyOf(None, Kind(str))] = None
+    limit: Annotated[int | None, AnyOf(None, Within(1, integer=True))] = None
+    allow_download: Annotated[bool, Kind(bool)] = False
     eval_share: Annotated[float, Within(0.0, 1.0, closed="neither")] = 0.2
     drop_unusable: Annotated[bool, Kind(bool)] = False
     chat: Annotated[bool, Kind(bool)] = False
-    options: dict[str, Any] = field(default_factory=dict[str, Any])
+    options: Annotated[dict[str, Any], Kind(dict)] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         check(self)
 
     def conflicts(self) -> list[str]:
-        """Exactly one source."""
+        """Exactly one source, and nothing that has no effect on it."""
         if (self.world is None) == (self.path is None):
             return ["give either 'world' or 'path'."]
-        return []
+        if self.world is not None:
+            idle = _changed(self, set(self.__dataclass_fields__) - {"world", "options"})
+            return [f"{name!r} has no effect on an embedded world; drop it." for name in idle]
+        labels = ("group", "annotator", "domain")
+        return [wrong for name in labels if (wrong := check_label(name, getattr(self, name)))]
 
 
 @final
@@ -95,6 +111,10 @@ class ModelSection:
         """One source of the model; heads divide the width."""
         if self.path is not None and self.packaged is not None:
             return ["give either 'path' or 'packaged', not both."]
+        if self.path is not None or self.packaged is not None:
+            shape = ("vocab_size", "hidden_size", "num_layers", "num_heads")
+            idle = _changed(self, shape)
+            return [f"{name!r} has no effect on a given model; drop it." for name in idle]
         if self.hidden_size % self.num_heads:
             return [f"hidden_size {self.hidden_size} is no multiple of {self.num_heads} heads."]
         return []
@@ -166,6 +186,8 @@ class Recipe:
         tune: objectives by the name of their model.
         noise: how flip rates are estimated, if an objective asks for it.
         audit: how results are reported.
+        reference: directory of reference scores that several runs share; they are computed
+            if it has none for this model and these pairs.
         resolved: the same as plain values, as written to ``run.json``.
     """
 
@@ -180,6 +202,7 @@ class Recipe:
     tune: Mapping[str, Tuning]
     noise: NoiseSection | None
     audit: AuditSection
+    reference: str | None
     resolved: Mapping[str, Any]
 
 
@@ -193,12 +216,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         ParameterError: listing every problem of the file.
     """
-    values = yaml_values.read(path)
-    if not isinstance(values, dict):
-        raise ParameterError(f"{path} must hold a mapping of sections; got {shown(values)}.")
-    tree = cast("dict[str, Any]", values)
-    for override in overrides:
-        _apply(tree, override)
+    tree = yaml_values.tree(path, overrides)
     return _Reader(str(path)).recipe(tree)
 
 
@@ -208,18 +226,10 @@ def tunable_objectives() -> list[str]:
     return [name for name in names if issubclass(getattr(objectives, name), PairObjective)]
 
 
-def _apply(tree: dict[str, Any], override: str) -> None:
-    target, separator, text = override.partition("=")
-    if not separator or not target:
-        raise ParameterError(f"--set needs path=value; got {override!r}.")
-    *parents, leaf = target.split(".")
-    node = tree
-    for name in parents:
-        below = node.setdefault(name, {})
-        if not isinstance(below, dict):
-            raise ParameterError(f"--set {target}: {name!r} holds {shown(below)}, not a section.")
-        node = cast("dict[str, Any]", below)
-    node[leaf] = yaml_values.parse(text, f"--set {target}")
+def _changed(section: Any, names: Iterable[str]) -> list[str]:
+    """Those of the fields of a dataclass that differ from their defaults."""
+    defaults = {f.name: f.default for f in fields(section) if f.name in names}
+    return [name for name, value in defaults.items() if getattr(section, name) != value]
 
 
 class _Reader:
@@ -242,6 +252,7 @@ class _Reader:
             "training": self._build(TrainingConfig, tree.get("training", {}), "training"),
             "audit": self._build(AuditSection, tree.get("audit", {}), "audit"),
             "tune": self._tune(tree.get("tune")),
+            "reference": self._directory(tree.get("reference")),
         }
         for name, section in (("sft", TrainingConfig), ("noise", NoiseSection)):
             given = tree.get(name)
@@ -249,6 +260,7 @@ class _Reader:
         self._world_options(parts["data"])
         if any(t.per_group for t in parts["tune"].values()) and tree.get("noise") is None:
             self.problems.append("noise: needed, because a flip_rate is 'per_group'.")
+        self._reference_is_read(parts["reference"], parts["tune"])
         if self.problems:
             listed = "\n".join(f"  {problem}" for problem in self.problems)
             raise ParameterError(f"{self.source} has {len(self.problems)} problem(s):\n{listed}")
@@ -264,6 +276,15 @@ class _Reader:
         if not isinstance(value, str) or not value:
             self.problems.append(f"{name}: must be a text; got {shown(value)}.")
         return str(value)
+
+    def _reference_is_read(self, reference: str | None, tune: Mapping[str, Tuning]) -> None:
+        if reference and tune and not any("ref_chosen" in t.objective.needs for t in tune.values()):
+            self.problems.append("reference: no objective of tune reads one; drop it.")
+
+    def _directory(self, value: object) -> str | None:
+        if value is not None and (not isinstance(value, str) or not value):
+            self.problems.append(f"reference: must name a directory; got {shown(value)}.")
+        return cast("str | None", value)
 
     def _seed(self, value: object) -> int:
         if not Within(0, 2**31 - 1, integer=True).admits(value):
@@ -298,6 +319,12 @@ class _Reader:
         if not isinstance(given, dict) or not given:
             self.problems.append(f"tune: must name at least one objective; got {shown(given)}.")
             return {}
+        self.problems += [
+            f"tune.{name}: a model's name must be letters, digits, '.', '_' or '-', and not "
+            f"{' or '.join(map(repr, _RESERVED))}."
+            for name in cast("dict[Any, Any]", given)
+            if not _MODEL_NAME.fullmatch(str(name)) or str(name).lower() in _RESERVED
+        ]
         tuned = {
             str(name): self._objective(values, f"tune.{name}")
             for name, values in cast("dict[str, Any]", given).items()
@@ -325,6 +352,5 @@ class _Reader:
     def _world_options(self, data: DataSection | None) -> None:
         if data is None or data.world is None:
             return
-        self._unknown(
-            "data.options.", data.options, set(inspect.signature(make_text_world).parameters)
-        )
+        known = set(inspect.signature(make_text_world).parameters) - {"seed"}
+        self._unknown("data.options.", data.options, known)

@@ -7,12 +7,14 @@ error, and aliases (which can expand without bound) are refused.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 
 from ..errors import ParameterError
+from ..rules import shown
 
 
 class _Loader(yaml.SafeLoader):
@@ -51,7 +53,9 @@ def parse(text: str, source: str) -> Any:
     """
     try:
         return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except RecursionError as error:
+        raise ParameterError(f"{source} is not a valid recipe: nested too deeply.") from error
+    except (yaml.YAMLError, ValueError) as error:
         detail = " ".join(str(error).split())
         raise ParameterError(f"{source} is not a valid recipe: {detail}") from error
 
@@ -69,3 +73,32 @@ def read(path: str | Path) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         raise ParameterError(f"recipe {path} cannot be read: {error}.") from error
     return parse(text, str(path))
+
+
+def tree(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The sections of a recipe file, with overrides such as ``path.to.key=value``.
+
+    Raises:
+        ParameterError: if the file is no mapping, or an override does not fit it.
+    """
+    values = read(path)
+    if not isinstance(values, dict):
+        raise ParameterError(f"{path} must hold a mapping of sections; got {shown(values)}.")
+    sections = cast("dict[str, Any]", values)
+    for override in overrides:
+        _apply(sections, override)
+    return sections
+
+
+def _apply(sections: dict[str, Any], override: str) -> None:
+    target, separator, text = override.partition("=")
+    *parents, leaf = target.split(".")
+    if not separator or not all((*parents, leaf)):
+        raise ParameterError(f"--set needs path=value; got {override!r}.")
+    node = sections
+    for name in parents:
+        below = node.setdefault(name, {})
+        if not isinstance(below, dict):
+            raise ParameterError(f"--set {target}: {name!r} holds {shown(below)}, not a section.")
+        node = cast("dict[str, Any]", below)
+    node[leaf] = parse(text, f"--set {target}")
