@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pluralign import Preferences, ScoredPairs
-from pluralign.audit import GroupFrame, compare
+from pluralign.audit import GroupFrame, compare, ranking_accuracy
 from pluralign.audit.intervals import mean_interval, spread_interval
 
 DRAWS = 2000
@@ -104,6 +104,28 @@ def test_gap_covers_at_least_nearly_its_level(setting, method):
         values = np.array([mean.value for mean in means])
         _, low, high = spread_interval(values, np.stack([m.draws for m in means], axis=1))
         inside.append(low <= np.ptp(truths) <= high)
+    assert np.mean(inside) >= least
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["ladder", "many equal", "uneven"])
+def test_gap_of_a_frame_covers(setting):
+    """The same where the ends are those of the frame, which ranks by shrunken means."""
+    truths, sizes, least = SETTINGS[setting]
+    rng = rng_of(setting, "frame")
+    names = np.repeat([f"g{i}" for i in range(len(sizes))], sizes).tolist()
+    pairs = Preferences(
+        prompt=["p"] * len(names),
+        chosen=["a"] * len(names),
+        rejected=["b"] * len(names),
+        group=names,
+    )
+    inside = []
+    for _ in range(400):
+        right = (rng.random(len(names)) < np.repeat(truths, sizes)).astype(float)
+        scored = ScoredPairs(pairs, chosen=right, rejected=np.full(len(names), 0.5))
+        gap = GroupFrame(ranking_accuracy, scored, n_bootstrap=500).gap()
+        inside.append(gap.low <= np.ptp(truths) <= gap.high)
     assert np.mean(inside) >= least
 
 

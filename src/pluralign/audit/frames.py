@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, final
 
 import numpy as np
@@ -15,6 +15,9 @@ from ..data import LABEL_COLUMNS, Preferences
 from ..errors import DataError
 from ..rules import Within, check
 from .intervals import Floats, Mean, Method, mean_interval, spread_interval
+from .moments import Moments, moments
+from .multiplicity import Against, GroupTest, group_tests
+from .shrinkage import shrink
 
 CROSS = " × "
 """Stands between the parts of an intersection's name."""
@@ -97,6 +100,7 @@ def frame_record(
     method: Method,
     settings: Settings,
     levels: Iterable[str],
+    against: Against = "rest",
 ) -> dict[str, Any]:
     """The plain values of a frame (see ``GroupFrame.to_json``).
 
@@ -108,6 +112,7 @@ def frame_record(
         method: kind of interval.
         settings: level, draws, seed.
         levels: groups to show even where they have no pair.
+        against: what the test of each group compares it with.
 
     Raises:
         DataError: if no pair has a value.
@@ -116,38 +121,90 @@ def frame_record(
     used = np.isfinite(values) if weights is None else np.isfinite(values) & (weights > 0)
     if not used.any():
         raise DataError(f"{metric} has no value for any pair.", source=pairs.source)
-    names, index = np.unique(np.array(group_labels(pairs, by)), return_inverse=True)
+    names, index = _indexed(group_labels(pairs, by), levels)
 
     def mean(name: str, rows: NDArray[np.int64]) -> tuple[Estimate, Mean]:
         kept = rows[used[rows]]
-        return _estimate(
-            name,
-            values[kept],
-            None if weights is None else weights[kept],
-            len(rows) - len(kept),
-            method,
-            settings,
-        )
+        chosen = None if weights is None else weights[kept]
+        return _estimate(name, values[kept], chosen, len(rows) - len(kept), method, settings)
 
-    everyone = np.arange(len(values))
     ordered = np.argsort(index, kind="stable")
-    parts = np.split(ordered, np.cumsum(np.bincount(index))[:-1])
-    found = [mean(str(name), rows) for name, rows in zip(names, parts, strict=True)]
+    parts = np.split(ordered, np.cumsum(np.bincount(index, minlength=len(names)))[:-1])
+    found = [mean(name, rows) for name, rows in zip(names, parts, strict=True)]
     # Draws depend on the name, so one group that holds all pairs must give its own.
-    overall = found[0][0] if len(found) == 1 else mean("all", everyone)[0]
-    found += [
-        mean(level, everyone[:0]) for level in dict.fromkeys(levels) if level not in set(names)
-    ]
-    found.sort(key=lambda pair: (pair[0].value is None, pair[0].value or 0.0, pair[0].name))
+    alone = sum(len(rows) > 0 for rows in parts) == 1
+    overall = max((e for e, _ in found), key=lambda e: e.n) if alone else None
+    overall = overall or mean("all", np.arange(len(values)))[0]
+    shrunk, tests = _together(
+        [estimate for estimate, _ in found],
+        moments(values[used], None if weights is None else weights[used], index[used], len(names)),
+        method,
+        settings,
+        against,
+    )
+    order = sorted(range(len(names)), key=lambda place: _rank(shrunk[place]))
     return {
         "metric": metric,
         "by": by if isinstance(by, str) else CROSS.join(by),
         "method": method,
         **asdict(settings),
         "overall": {key: item for key, item in asdict(overall).items() if key != "name"},
-        "groups": [asdict(estimate) for estimate, _ in found],
-        **_extremes(found, settings.confidence),
+        "groups": [asdict(found[place][0]) for place in order],
+        **_extremes([found[place] for place in order], settings.confidence),
+        "shrunk": [asdict(shrunk[place]) for place in order],
+        "tests": {"against": against, "groups": [asdict(tests[place]) for place in order]},
     }
+
+
+def _indexed(labels: Sequence[str], levels: Iterable[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """Names in order, those without pairs last, and the place of each label among them."""
+    names = sorted(set(labels))
+    place = {name: i for i, name in enumerate(names)}
+    index = np.fromiter((place[label] for label in labels), dtype=np.int64, count=len(labels))
+    return [*names, *(level for level in dict.fromkeys(levels) if level not in place)], index
+
+
+def _rank(shrunk: Estimate) -> tuple[bool, float, str]:
+    return shrunk.value is None, shrunk.value or 0.0, shrunk.name
+
+
+def _together(
+    found: Sequence[Estimate],
+    measured: tuple[Moments, Moments],
+    method: Method,
+    settings: Settings,
+    against: Against,
+) -> tuple[list[Estimate], list[GroupTest]]:
+    """What the groups say of each other: shrunken means, and tests with adjusted p-values."""
+    groups, rest = measured
+    there = groups.n > 0
+    rng = np.random.default_rng([settings.seed, zlib.crc32(b"all groups")])
+    means = shrink(groups.of(there), method, settings.n_bootstrap, rng)
+    tail = (1 - settings.confidence) / 2
+    lows, highs = np.quantile(means.draws, [tail, 1 - tail], axis=0)
+    errors = means.draws.std(axis=0)
+    columns = np.full((4, len(found)), np.nan)
+    columns[:, there] = means.value, lows, highs, errors
+    shrunk = [
+        replace(
+            estimate,
+            value=estimate.value if math.isnan(value) else value,
+            low=_known(low),
+            high=_known(high),
+            standard_error=_known(error),
+        )
+        for estimate, (value, low, high, error) in zip(found, columns.T.tolist(), strict=True)
+    ]
+    tested = np.stack(group_tests(groups, rest, method, against), axis=1).tolist()
+    tests = [
+        GroupTest(estimate.name, *map(_known, row))
+        for estimate, row in zip(found, tested, strict=True)
+    ]
+    return shrunk, tests
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _estimate(
@@ -179,35 +236,36 @@ def _estimate(
 
 
 def _extremes(found: Sequence[tuple[Estimate, Mean]], confidence: float) -> dict[str, Any]:
-    """Worst, best, gap and ratio; a single pair takes part only where there is nothing else."""
+    """Worst, best, gap and ratio of groups in order, the worst-off first.
+
+    A single pair takes part only where there is nothing else.
+    """
     several = [(e, m) for e, m in found if e.flag in ("", "constant")]
     known = several or [(e, m) for e, m in found if e.flag == "single"]
     values = np.array([estimate.value for estimate, _ in known], dtype=np.float64)
-    gap: dict[str, float | None] = {"value": float(np.ptp(values)), "low": None, "high": None}
+    gap: dict[str, float | None] = {
+        "value": max(0.0, float(values[-1] - values[0])),
+        "low": None,
+        "high": None,
+    }
     ratio: dict[str, float | None] = {"value": _ratio(values), "low": None, "high": None}
     drawn = [mean.draws.size for _, mean in known]
     if len(known) > 1 and any(drawn):
-        size = max(drawn)
+        size, ends = max(drawn), (0, len(known) - 1)
         draws = np.stack(
             [m.draws if m.draws.size else np.full(size, m.value) for _, m in known], axis=1
         )
-        gap = dict(
-            zip(("value", "low", "high"), spread_interval(values, draws, confidence), strict=True)
-        )
+        spread = spread_interval(values, draws, confidence, ends)
+        gap = dict(zip(("value", "low", "high"), spread, strict=True))
         if ratio["value"] is not None:
             logs = np.log(np.maximum(values, _LEAST)), np.log(np.maximum(draws, _LEAST))
-            _, low, high = spread_interval(*logs, confidence)
+            _, low, high = spread_interval(*logs, confidence, ends)
             ratio["low"] = min(math.exp(-high), ratio["value"])
             ratio["high"] = max(math.exp(-low), ratio["value"])
-    return {
-        "worst": known[int(values.argmin())][0].name,
-        "best": known[int(values.argmax())][0].name,
-        "gap": gap,
-        "ratio": ratio,
-    }
+    return {"worst": known[0][0].name, "best": known[-1][0].name, "gap": gap, "ratio": ratio}
 
 
 def _ratio(values: Floats) -> float | None:
-    if values.min() < 0 or values.max() <= 0:
+    if values.min() < 0 or values[-1] <= 0:
         return None
-    return float(values.min() / values.max())
+    return min(1.0, float(values[0] / values[-1]))

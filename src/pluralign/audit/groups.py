@@ -15,6 +15,7 @@ from ..errors import DataError, IncompatibleError
 from ..rules import nearest, shown
 from .frames import Estimate, Settings, frame_record
 from .intervals import Floats
+from .multiplicity import GroupTest
 
 Metric: TypeAlias = Callable[[ScoredPairs], NDArray[np.float64]]
 """Per-pair values ``(N,)`` of scored pairs; NaN leaves a pair out."""
@@ -102,7 +103,7 @@ class GroupFrame:
         return frame
 
     def to_json(self) -> dict[str, Any]:
-        """The frame as plain values; groups are sorted, the worst-off first, empty ones last."""
+        """The frame as plain values; groups are in the order of :meth:`shrunk`."""
         return copy.deepcopy(self._record)
 
     @property
@@ -112,7 +113,7 @@ class GroupFrame:
 
     @property
     def groups(self) -> tuple[Estimate, ...]:
-        """One estimate a group, the worst-off first, empty ones last."""
+        """One estimate a group, the worst-off first by :meth:`shrunk`, empty ones last."""
         return tuple(Estimate(**group) for group in self._record["groups"])
 
     def group(self, name: str) -> Estimate:
@@ -128,11 +129,15 @@ class GroupFrame:
         raise DataError(f"there is no group {name!r}; {nearest(name, known)}")
 
     def worst(self) -> Estimate:
-        """The group with the lowest mean, among those with more than one pair if any."""
+        """The group first in :meth:`shrunk`, of those with more than one pair if any.
+
+        With groups of like size that is the one with the lowest mean; a group of 8 with a
+        mean as low by luck does not come before one that is known to be badly served.
+        """
         return self.group(self._record["worst"])
 
     def best(self) -> Estimate:
-        """The group with the highest mean, among those with more than one pair if any."""
+        """The group last in :meth:`shrunk`, of those with more than one pair if any."""
         return self.group(self._record["best"])
 
     def gap(self) -> Estimate:
@@ -142,6 +147,52 @@ class GroupFrame:
     def ratio(self) -> Estimate:
         """Worst over best; without a value where a mean is negative or all are zero."""
         return self._spread("ratio")
+
+    def shrunk(self) -> tuple[Estimate, ...]:
+        """Means drawn towards what the groups have in common, the worst-off first.
+
+        The less is known of a group, the further its mean is drawn; how far is learned from
+        how much the groups differ. Use them to rank groups and to guess how a small one
+        fares. Of one group by itself the plain mean says what was seen. The intervals hold
+        their level on average over groups like these, not for each: a group that is truly
+        unlike all others is drawn too far.
+
+        Raises:
+            DataError: if the frame comes from a record without them.
+
+        Example:
+            >>> from pluralign import Preferences, ScoredPairs
+            >>> from pluralign.audit import GroupFrame, ranking_accuracy
+            >>> outcomes = {"few": [0, 0, 1, 1], "a": [0] * 40 + [1] * 60}
+            >>> outcomes |= {name: [0] * 30 + [1] * 70 for name in "bcdef"}
+            >>> rows = [dict(prompt="p", chosen="a", rejected="b", group=group)
+            ...     for group, right in outcomes.items() for _ in right]
+            >>> right = [float(one) for right in outcomes.values() for one in right]
+            >>> scored = ScoredPairs(Preferences.from_records(rows),
+            ...     chosen=right, rejected=[0.5] * len(rows))
+            >>> worst, second, *_ = GroupFrame(ranking_accuracy, scored).shrunk()
+            >>> worst.name, round(worst.value, 2), second.name, round(second.value, 2)
+            ('a', 0.66, 'few', 0.67)
+        """
+        return tuple(Estimate(**group) for group in self._part("shrunk"))
+
+    def adjusted(self) -> tuple[GroupTest, ...]:
+        """Whether each group differs, with p-values adjusted for the number of groups.
+
+        In a frame of one model a group is compared with all pairs outside it, in a frame of
+        :func:`compare` its difference with zero. Among the groups with ``adjusted <= 0.05``
+        5 % are expected to be there wrongly (Benjamini and Hochberg). In the order of
+        :meth:`shrunk`.
+
+        Raises:
+            DataError: if the frame comes from a record without them.
+        """
+        return tuple(GroupTest(**test) for test in self._part("tests")["groups"])
+
+    def _part(self, key: str) -> Any:
+        if key not in self._record:
+            raise DataError(f"the record of this frame has no {key!r}; audit again.")
+        return self._record[key]
 
     def _spread(self, key: str) -> Estimate:
         return Estimate(name=key, n=self._record["overall"]["n"], **self._record[key])
@@ -203,6 +254,7 @@ def compare(
             method="paired_score" if np.isin(finite, (-1.0, 0.0, 1.0)).all() else "bootstrap_t",
             settings=Settings(confidence=confidence, n_bootstrap=n_bootstrap, seed=seed),
             levels=levels,
+            against="zero",
         )
     )
 

@@ -235,7 +235,10 @@ def _resampled_sums(
 
 
 def spread_interval(
-    values: Floats, draws: Floats, confidence: float = 0.95
+    values: Floats,
+    draws: Floats,
+    confidence: float = 0.95,
+    ends: tuple[int, int] | None = None,
 ) -> tuple[float, float, float]:
     """The gap between the best and the worst of several means, with an interval.
 
@@ -250,13 +253,15 @@ def spread_interval(
         values: ``(k,)`` means, k >= 1.
         draws: ``(n_draws, k)`` plausible true values of each.
         confidence: level in (0, 1).
+        ends: places of the worst and the best; those of the lowest and the highest mean
+            unless given.
 
     Returns:
-        Gap, lower and upper end. Ours; the contenders follow moment selection.
+        Gap (not below zero), lower and upper end. Ours; the contenders follow moment selection.
     """
     errors = values - draws
     # Ties from opposite ends, so that the best and the worst of equal groups are two groups.
-    best, worst = int(values.argmax()), len(values) - 1 - int(values[::-1].argmin())
+    worst, best = ends or (len(values) - 1 - int(values[::-1].argmin()), int(values.argmax()))
     deviation = errors.std(axis=0)
     # A level for all groups at once, so that none of many equal ones is left out.
     reach = normal_quantile(1 - _LEFT_OUT / len(values))
@@ -265,7 +270,7 @@ def spread_interval(
     top = errors[:, near_best].max(axis=1)
     bottom = errors[:, near_worst].min(axis=1)
     tail = (1 - confidence) / 2
-    gap = float(values[best] - values[worst])
+    gap = max(0.0, float(values[best] - values[worst]))
     low = gap - float(np.quantile(top - bottom, 1 - tail))
     high = gap - float(np.quantile(errors[:, best] - errors[:, worst], tail))
     return gap, max(0.0, low), max(gap, high)

@@ -83,10 +83,10 @@ def _frame_rows(frames: Sequence[Frame], titles: Sequence[str]) -> tuple[Row, ..
 
 
 def group_order(frames: Sequence[Frame]) -> list[str]:
-    """Names of all groups by the lowest value that any frame gives them, lowest first."""
+    """Names of all groups by the lowest standing that any frame gives them, lowest first."""
     lowest: dict[str, float] = {}
     for group in (group for frame in frames for group in frame.groups):
-        value = math.inf if group.estimate.value is None else group.estimate.value
+        value = math.inf if group.standing is None else group.standing
         lowest[group.name] = min(value, lowest.get(group.name, math.inf))
     return sorted(lowest, key=lambda name: lowest[name])
 
@@ -133,6 +133,7 @@ def mark_of(series: int, title: str, name: str, part: Slice | None, write: Forma
         said if estimate.value is not None else "no value",
         count(part.n) if part else "",
         flags.get(part.flag, "") if part else "",
+        _drawn(part, write) if part else "",
     ]
     return Mark(
         series,
@@ -142,6 +143,12 @@ def mark_of(series: int, title: str, name: str, part: Slice | None, write: Forma
         "\n".join(filter(None, lines)),
         write(estimate.value),
     )
+
+
+def _drawn(part: Slice, write: Format) -> str:
+    if not part.shrunk.has_interval:
+        return ""
+    return f"drawn towards the others {write(part.shrunk.value)}{interval(part.shrunk, write)}"
 
 
 def _measures_figure(models: Sequence[Model]) -> Figure:
@@ -192,6 +199,7 @@ def _measures_figure(models: Sequence[Model]) -> Figure:
 
 def frames_table(name: str, frames: Sequence[tuple[str, str, Frame]]) -> Table:
     """Values of frames by group, a line for each group of each frame."""
+    all_frames = [frame for _, _, frame in frames]
     head = ("model", "measure", "group", "pairs", "value", "low", "high")
     rows = [
         (
@@ -200,11 +208,33 @@ def frames_table(name: str, frames: Sequence[tuple[str, str, Frame]]) -> Table:
             word(part.name, strong=frame.worst is not None and part is frame.worst),
             figure(part.n, number),
             *number_cells(part.estimate, measure(metric).write),
+            *together_cells(part, measure(metric).write, all_frames),
         )
         for title, metric, frame in frames
         for part in (*frame.groups, frame.overall)
     ]
-    return Table(name, head, tuple(rows))
+    return Table(name, (*head, *together_head(all_frames)), tuple(rows))
+
+
+_TOGETHER = ("drawn", "drawn, low", "drawn, high", "adjusted p")
+
+
+def together_head(frames: Sequence[Frame]) -> tuple[str, ...]:
+    """Headings of what the groups say of each other; none where no record has it."""
+    groups = (group for frame in frames for group in frame.groups)
+    has = any(group.shrunk.has_interval or group.adjusted is not None for group in groups)
+    return _TOGETHER if has else ()
+
+
+def together_cells(part: Slice, write: Format, frames: Sequence[Frame]) -> tuple[Cell, ...]:
+    """Cells of the value drawn towards the other groups, and of the adjusted p-value."""
+    if not together_head(frames):
+        return ()
+    return (*number_cells(part.shrunk, write), figure(part.adjusted, _p_value))
+
+
+def _p_value(value: float | None) -> str:
+    return "< 0.001" if value is not None and value < 0.001 else number(value)
 
 
 def number_cells(estimate: Estimate, write: Format) -> tuple[Cell, ...]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .by_group import group_order, mark_of, number_cells
+from .by_group import group_order, mark_of, number_cells, together_cells, together_head
 from .captions import CHANGE
-from .fields import Estimate, Slice
+from .fields import Estimate, Frame, Slice
 from .intervals import Intervals, Mark, Row
+from .many import correction
 from .parts import Figure, Section, make_figure
 from .reading import Comparison, Model, Run
 from .scales import number, percent, percent_tick, points
@@ -18,7 +19,6 @@ from .words import (
     MAIN,
     MEASURES,
     Measure,
-    correction,
     count,
     differences_caption,
     differences_title,
@@ -58,7 +58,7 @@ def _change_figure(run: Run, base: Model, shown: Sequence[Comparison]) -> Figure
     tuned = "tuned model" if len(shown) > 1 else isolated(run.title_of(shown[0].a))
     draw = Intervals(
         tuple(rows),
-        ((ORIGIN, isolated(base.title)), (ESTIMATE, tuned), (HOLLOW, "no change in the interval")),
+        ((ORIGIN, isolated(base.title)), (ESTIMATE, tuned), (HOLLOW, "no change told")),
         percent_tick,
         MEASURES[MAIN].title.lower(),
         reference=0.5,
@@ -67,7 +67,7 @@ def _change_figure(run: Run, base: Model, shown: Sequence[Comparison]) -> Figure
         ceiling=1.0,
     )
     title = f"From {isolated(base.title)} to {tuned if len(shown) == 1 else 'each tuned model'}"
-    caption = [CHANGE, *verdicts(run, shown), correction(shown)]
+    caption = [CHANGE, *verdicts(run, shown), correction([one.frame for one in shown])]
     return make_figure("change-figure", title, caption, draw, _change_table(run, base, shown))
 
 
@@ -80,7 +80,7 @@ def _change_rows(
     title = isolated(run.title_of(comparison.a))
     rows = [Row(title, "", (), ruled=True)] if headed else []
     for part in (*groups, frame.overall):
-        mark = _change_mark(part, _before(base, part, frame.overall), title, base)
+        mark = _change_mark(frame, part, _before(base, part, frame.overall), title, base)
         rows.append(Row(plain(part.name), count(part.n), (mark,)))
     return rows
 
@@ -100,7 +100,7 @@ def _after(before: Estimate, change: Estimate) -> Estimate:
     return Estimate(*(None if end is None else before.value + end for end in ends))
 
 
-def _change_mark(part: Slice, before: Estimate, title: str, base: Model) -> Mark:
+def _change_mark(frame: Frame, part: Slice, before: Estimate, title: str, base: Model) -> Mark:
     after, change = _after(before, part.estimate), part.estimate
     tip = [
         f"{isolated(part.name)} · {title}",
@@ -115,13 +115,15 @@ def _change_mark(part: Slice, before: Estimate, title: str, base: Model) -> Mark
         after.high,
         "\n".join(filter(None, tip)),
         points(change.value),
-        hollow=not change.excludes(0.0),
+        hollow=not frame.differs(part),
         before=before.value,
     )
 
 
 def _change_table(run: Run, base: Model, shown: Sequence[Comparison]) -> Table:
+    corrected = [comparison.frame for comparison in shown]
     head = ("model", "group", "pairs", "before", "after", "change, points", "low", "high")
+    head = (*head, *together_head(corrected))
     rows = []
     for comparison in shown:
         for part in (*comparison.frame.groups, comparison.frame.overall):
@@ -134,6 +136,7 @@ def _change_table(run: Run, base: Model, shown: Sequence[Comparison]) -> Table:
                     figure(before.value, percent),
                     figure(_after(before, part.estimate).value, percent),
                     *number_cells(part.estimate, points),
+                    *together_cells(part, points, corrected),
                 )
             )
     return Table("Change by group", head, tuple(rows))
@@ -144,7 +147,7 @@ def _differences_figure(run: Run, shown: Sequence[Comparison], place: int) -> Fi
     frames = [model.frames[MAIN] for model in run.models if MAIN in model.frames]
     order = group_order(frames or [comparison.frame for comparison in shown])
     rows = [row for comparison in shown for row in _difference_rows(run, comparison, order, how)]
-    keys = [(ESTIMATE, "interval without zero"), (HOLLOW, "zero in the interval")]
+    keys = [(ESTIMATE, "difference told"), (HOLLOW, "no difference told")]
     draw = Intervals(
         tuple(rows),
         tuple(keys),
@@ -169,19 +172,21 @@ def _difference_rows(
     return [
         Row(title, "", (), ruled=True),
         *(
-            Row(plain(part.name), count(part.n), (_difference_mark(part, title, how),))
+            Row(plain(part.name), count(part.n), (_difference_mark(frame, part, title, how),))
             for part in (*groups, frame.overall)
         ),
     ]
 
 
-def _difference_mark(part: Slice, title: str, how: Measure) -> Mark:
+def _difference_mark(frame: Frame, part: Slice, title: str, how: Measure) -> Mark:
     mark = mark_of(ESTIMATE, title, part.name, part, how.difference)
-    return replace(mark, hollow=not part.estimate.excludes(0.0))
+    return replace(mark, hollow=not frame.differs(part))
 
 
 def _differences_table(run: Run, shown: Sequence[Comparison], how: Measure) -> Table:
+    corrected = [comparison.frame for comparison in shown]
     head = ("first", "second", "group", "pairs", f"difference, {how.unit}", "low", "high")
+    head = (*head, *together_head(corrected))
     rows = [
         (
             word(run.title_of(comparison.a)),
@@ -189,6 +194,7 @@ def _differences_table(run: Run, shown: Sequence[Comparison], how: Measure) -> T
             word(part.name),
             figure(part.n, number),
             *number_cells(part.estimate, how.difference),
+            *together_cells(part, how.difference, corrected),
         )
         for comparison in shown
         for part in (*comparison.frame.groups, comparison.frame.overall)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast, final
 
 from ...errors import DataError
@@ -44,12 +44,28 @@ class Estimate:
 @final
 @dataclass(frozen=True)
 class Slice:
-    """One group (or all pairs) of a frame."""
+    """One group (or all pairs) of a frame.
+
+    Args:
+        name: the group.
+        estimate: its mean.
+        n: its pairs.
+        flag: why it has no interval, if so.
+        shrunk: its mean drawn towards the other groups; nothing in older records.
+        adjusted: p-value that it differs, adjusted for the number of groups.
+    """
 
     name: str
     estimate: Estimate
     n: int | None
     flag: str = ""
+    shrunk: Estimate = Estimate()
+    adjusted: float | None = None
+
+    @property
+    def standing(self) -> float | None:
+        """What the group is ranked by."""
+        return self.estimate.value if self.shrunk.value is None else self.shrunk.value
 
 
 @final
@@ -70,11 +86,26 @@ class Frame:
         """The group of a name, if the frame has it."""
         return next((group for group in self.groups if group.name == name), None)
 
+    @property
+    def n_tests(self) -> int:
+        """Groups with a test, which the p-values are adjusted for."""
+        return sum(group.adjusted is not None for group in self.groups)
+
+    def differs(self, part: Slice) -> bool:
+        """Whether a part is told from zero (or, of one model, from the other groups).
+
+        By its adjusted p-value; a part without one by whether its interval excludes zero.
+        """
+        if part.adjusted is None:
+            return part.estimate.excludes(0.0)
+        return part.adjusted <= 1 - self.confidence + 1e-9
+
 
 def read_frame(record: object, at: str) -> Frame:
     """One frame, as ``GroupFrame.to_json`` writes it; ``at`` is its place for messages."""
     frame = mapping(record, at)
     groups = tuple(read_slice(g, place) for g, place in items(frame.get("groups"), f"{at}.groups"))
+    groups = _among_others(frame, groups, at)
     overall = mapping(frame.get("overall"), f"{at}.overall")
     return Frame(
         metric=text_of(frame, "metric"),
@@ -85,6 +116,29 @@ def read_frame(record: object, at: str) -> Frame:
         groups=groups,
         worst=_worst(groups, frame.get("worst")),
         gap=read_estimate(mapping(frame.get("gap"), f"{at}.gap"), f"{at}.gap"),
+    )
+
+
+def _among_others(
+    frame: Mapping[str, Any], groups: tuple[Slice, ...], at: str
+) -> tuple[Slice, ...]:
+    """Groups with their shrunken means and adjusted p-values, where the record has them."""
+    tests = mapping(frame.get("tests"), f"{at}.tests").get("groups")
+    shrunk = {
+        text_of(one, "name"): read_estimate(one, place)
+        for one, place in items(frame.get("shrunk"), f"{at}.shrunk")
+    }
+    adjusted = {
+        text_of(one, "name"): number_of(one, "adjusted", place)
+        for one, place in items(tests, f"{at}.tests.groups")
+    }
+    return tuple(
+        replace(
+            group,
+            shrunk=shrunk.get(group.name, group.shrunk),
+            adjusted=adjusted.get(group.name),
+        )
+        for group in groups
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, cast, final
 
 from .fields import Estimate, Frame, Slice
+from .many import correction, drawn_sentences, order_sentence, told_sentence
 from .reading import Comparison, Model, Run
 from .scales import (
     Format,
@@ -211,10 +212,15 @@ def groups_caption(run: Run) -> list[str]:
     level = percent_tick(frames[0].confidence) if frames else "95 %"
     said = [
         f"Each mark is the share of held-out pairs in which {MEASURES[MAIN].meaning}; the line "
-        f"through it is its {level} interval. Groups are ordered by the lowest mark, so the "
-        "worst-off stand first. The dashed line is what guessing would reach."
+        f"through it is its {level} interval. The dashed line is what guessing would reach.",
+        order_sentence(frames),
     ]
-    said += [_worst_sentence(run), *_rival_sentences(run)]
+    said += [_worst_sentence(run), *drawn_sentences(frames), *_rival_sentences(run)]
+    said += [
+        told_sentence(model.title, frame, frame.overall)
+        for model, _ in ranked(run)
+        for frame in [model.frames[MAIN]]
+    ]
     return said
 
 
@@ -264,10 +270,10 @@ def differences_caption(run: Run, shown: Sequence[Comparison]) -> list[str]:
     """How to read paired differences, and how many intervals lie off zero."""
     said = [
         "Each mark is the mean difference on the same pairs of a group. Right of zero the model "
-        "named first serves the group better, left of zero the model named second. A hollow mark "
-        "has zero in its interval: at this size the two are not separable for that group."
+        "named first serves the group better, left of zero the model named second. A hollow mark: "
+        "at this size the two are not separable for that group."
     ]
-    return [*said, *verdicts(run, shown), correction(shown)]
+    return [*said, *verdicts(run, shown), correction([one.frame for one in shown])]
 
 
 def verdicts(run: Run, shown: Sequence[Comparison]) -> list[str]:
@@ -275,22 +281,12 @@ def verdicts(run: Run, shown: Sequence[Comparison]) -> list[str]:
     said: list[str] = []
     for comparison in shown:
         groups = [g for g in comparison.frame.groups if g.estimate.has_interval]
-        better = [isolated(g.name) for g in groups if cast(float, g.estimate.low) > 0]
-        worse = [isolated(g.name) for g in groups if cast(float, g.estimate.high) < 0]
+        told = [g for g in groups if comparison.frame.differs(g)]
+        better = [isolated(g.name) for g in told if cast(float, g.estimate.value) > 0]
+        worse = [isolated(g.name) for g in told if cast(float, g.estimate.value) < 0]
         names = isolated(run.title_of(comparison.a)), isolated(run.title_of(comparison.b))
         said.append(_verdict(*names, better, worse, len(groups)))
     return said
-
-
-def correction(shown: Sequence[Comparison]) -> str:
-    """What many intervals at once mean; nothing for few."""
-    total = sum(len(comparison.frame.groups) for comparison in shown)
-    if total <= 5:
-        return ""
-    return (
-        f"With {total} intervals, some miss zero by luck alone: these are not corrected for the "
-        "number of comparisons."
-    )
 
 
 def _verdict(first: str, second: str, better: list[str], worse: list[str], total: int) -> str:
@@ -350,8 +346,9 @@ METHOD_NOTES: Final = (
     ),
     (
         "Worst-off group",
-        "The group with the lowest value among those with at least one pair. With many small "
-        "groups the lowest is low partly by luck; read its interval, not its rank.",
+        "The group with the lowest value, once each is drawn towards the others by how little "
+        "is known of it: of many small groups the lowest is low partly by luck. The intervals of "
+        "the drawn values hold their level on average over groups. A single pair is never named.",
     ),
     (
         "Intervals",
