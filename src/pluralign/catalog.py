@@ -526,6 +526,13 @@ METHODS: tuple[Method, ...] = (
             arxiv="1705.08741",
             venue="NeurIPS",
         ),
+        parts=(
+            Part("nn.GhostBatchNorm1d", "function"),
+            Part("nn.convert_ghost_norm", "function"),
+            Part("nn.recalibrate", "function"),
+        ),
+        needs="a network with batch normalisation; the regime needs nothing",
+        status="provisional",
     ),
     Method(
         key="distance_covariance",

@@ -179,13 +179,13 @@ class GhostBatchNorm(_BatchNorm):
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Parts of the result in order, and mean and unbiased variance of each ghost, (K, C)."""
         equal = sizes if sizes[-1] == sizes[0] else sizes[:-1]
-        parts: list[tuple[Tensor, int]] = []  # rows, and how many ghosts they are
+        # A slice of all rows would cost a copy in backward.
+        full, *left = (x,) if len(equal) == len(sizes) else x.split([sum(equal), sizes[-1]])
         if self.grouping == "interleaved":
-            parts.append((x[: sum(equal)], len(equal)))
+            parts = [(full, len(equal))]
         else:
-            parts += [(rows, 1) for rows in x[: sum(equal)].split(sizes[0])]
-        if len(equal) < len(sizes):
-            parts.append((x[sum(equal) :], 1))
+            parts = [(rows, 1) for rows in full.split(sizes[0])]
+        parts += [(rows, 1) for rows in left]
         done = [self._one_kernel(rows, ghosts) for rows, ghosts in parts]
         normalised, means, variances = zip(*done, strict=True)
         return list(normalised), list(means), list(variances)
