@@ -39,6 +39,9 @@ LONG_FILES = {
     "catalog.py": "sixteen methods and the baselines as data, one flat list",
 }
 LONG_FUNCTIONS: dict[str, str] = {}
+LONG_CLOSURES = {
+    "dependence": "one formula, five ways to compute it: cells, halving, blocks, pairs, projections",
+}
 
 
 def room(path: Path) -> str:
@@ -172,7 +175,8 @@ def test_reading_closure_of_an_objective(path):
         for module in files
         if not is_face(module)
     )
-    assert total <= 500, f"{name} reaches {total} code lines in {sorted(files)}"
+    limit = 800 if path.stem in LONG_CLOSURES else 500
+    assert total <= limit, f"{name} reaches {total} code lines in {sorted(files)}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))

@@ -1,6 +1,8 @@
 """Formulas that training minimises: pure functions of tensors, unreduced."""
 
 from .base import Objective, PairObjective, Terms, margin
+from .dependence import DistanceCovariance
+from .dependence_penalty import Regularised
 from .dpo import CDPO, CPO, DPO, IPO, SimPO, SLiC
 from .plackett_luce import RobustPlackettLuce
 from .rdpo import RDPO
@@ -13,8 +15,10 @@ __all__ = [
     "IPO",
     "RDPO",
     "BradleyTerry",
+    "DistanceCovariance",
     "Objective",
     "PairObjective",
+    "Regularised",
     "RobustPlackettLuce",
     "SLiC",
     "SimPO",
