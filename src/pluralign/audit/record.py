@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import ScoredPairs
+from ..errors import DataError
+from ..rules import nearest
 from .distributions import distributions
 from .groups import GroupFrame, compare
 from .ranking import implicit_margin, ranking_accuracy, reward_accuracy
@@ -30,6 +32,7 @@ def audit_models(
     confidence: float = 0.95,
     n_bootstrap: int = 2000,
     seed: int = 0,
+    checkpoints: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Frames and summaries of several models on the same pairs, and paired differences.
 
@@ -40,14 +43,20 @@ def audit_models(
         confidence: level of the intervals.
         n_bootstrap: bootstrap draws.
         seed: seed of the draws.
+        checkpoints: by the name of a model, what ``winning.checkpoint_record`` gave for the
+            checkpoints of its training.
 
     Returns:
         ``{"models": [...], "comparisons": [...]}`` of plain values; each model has
-        ``frames``, ``summary`` and ``distributions``.
+        ``frames``, ``summary`` and ``distributions``, and ``checkpoints`` where given.
 
     Raises:
-        DataError: if the models were scored on different pairs.
+        DataError: if checkpoints are given for a model that is not among them.
+        IncompatibleError: if the models were scored on different pairs.
     """
+    unknown = sorted(set(checkpoints or {}) - set(scored))
+    if unknown:
+        raise DataError(f"there are checkpoints of {unknown[0]!r}; {nearest(unknown[0], scored)}")
     options: dict[str, Any] = {
         "by": by,
         "confidence": confidence,
@@ -64,6 +73,7 @@ def audit_models(
             },
             "summary": ranking_report(pairs, beta=pairs.beta),
             "distributions": behind[name],
+            **({"checkpoints": checkpoints[name]} if checkpoints and name in checkpoints else {}),
         }
         for name, pairs in scored.items()
     ]
