@@ -10,7 +10,12 @@ from typing import Any
 from ..errors import DataError
 from .report.svg import plain
 
-_SPECIAL = re.compile(r"[\\`*_{}\[\]<>#|~&$!:@]|(?<=www)\.")
+# What Markdown or HTML could read as a mark: signs, an underscore at the edge of a word,
+# an entity, a short code or the start of an address.
+_SPECIAL = re.compile(
+    r"[\\`*\[\]<>#|~$@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|&(?=[#\w])|:(?=[^\s\d])|(?<=www)\.",
+    re.IGNORECASE,
+)
 _FEW = 30
 
 
@@ -131,7 +136,7 @@ def _row(cell: Mapping[str, Any], before: Mapping[str, Any] | None) -> list[str]
     found = {part["name"]: part for part in differences["groups"]}
     found["all pairs"] = differences["overall"]
     part = found.get(cell["name"], {})
-    return [*row, f"{_percent(part, sign=True)} {_interval(part)}"]
+    return [*row, f"{_points(part)} {_interval(part)}".strip()]
 
 
 def _before(record: Mapping[str, Any], model: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -144,16 +149,19 @@ def _before(record: Mapping[str, Any], model: Mapping[str, Any]) -> Mapping[str,
 
 
 def _tuning(record: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
-    settings = {k: v for k, v in (model.get("objective") or {}).items() if k != "name"}
-    if not model.get("objective"):
+    objective = dict(model.get("objective") or {})
+    if not objective:
         return []
+    name, recipe = objective.pop("name", None), (record.get("provenance") or {}).get("recipe")
+    training = (recipe.get("training") or {}) if isinstance(recipe, Mapping) else {}
+    settings = {k: v for k, v in (objective | training).items() if v is not None}
     rank = (record.get("base") or {}).get("lora_rank")
     trained = "all weights" if rank is None else f"a low-rank adapter of rank {rank}"
     rows = [(escaped(key), escaped(value)) for key, value in settings.items()]
     return [
         "## How it was tuned",
         "",
-        f"Objective {escaped(model['objective'].get('name'))}; trained were {trained}.",
+        f"The objective is {escaped(name)}; it trained {trained}.",
         *(["", *_table(["setting", "value"], rows)] if rows else []),
     ]
 
@@ -163,7 +171,7 @@ def _data(record: Mapping[str, Any]) -> list[str]:
     if not data:
         return []
     facts = [
-        ("source", data.get("source")),
+        ("source", _public(data.get("source"))),
         ("fingerprint of the training pairs", data.get("fingerprint")),
         ("SHA-256 of the file", data.get("file")),
         ("pairs for training", data.get("n_train")),
@@ -233,13 +241,12 @@ def _origin(record: Mapping[str, Any]) -> list[str]:
     facts = {
         "created": record.get("created"),
         "seed": known.get("seed"),
-        "command": known.get("command"),
     }
     rows = [(key, escaped(value, 400)) for key, value in facts.items() if value is not None]
     rows += [("versions", listed)] if listed else []
     if not rows:
         return []
-    told = "The whole audit is in `audit.json` and `report.html` of the run."
+    told = "The whole audit, and the command, are in `audit.json` and `report.html` of the run."
     return ["## Where it comes from", "", *_table(["what", "value"], rows), "", told]
 
 
@@ -252,6 +259,12 @@ def _base_name(base: Mapping[str, Any]) -> str:
     return PurePath(str(base.get("name") or "")).name
 
 
+def _public(source: object) -> object:
+    """A source without the place of a file on somebody's machine."""
+    path = PurePath(str(source))
+    return path.name if path.is_absolute() else source
+
+
 def _objective_tag(model: Mapping[str, Any]) -> list[str]:
     name = (model.get("objective") or {}).get("name")
     return [] if name is None else [str(name).lower()]
@@ -261,9 +274,13 @@ def _level(frame: Mapping[str, Any]) -> str:
     return f"{100 * float(frame.get('confidence') or 0.95):g} %"
 
 
-def _percent(cell: Mapping[str, Any], sign: bool = False) -> str:
+def _percent(cell: Mapping[str, Any]) -> str:
+    return _rate(cell.get("value"))
+
+
+def _points(cell: Mapping[str, Any]) -> str:
     value = cell.get("value")
-    return "–" if value is None else f"{100 * value:{'+' if sign else ''}.1f} %"
+    return "–" if value is None else f"{100 * value:+.1f} points"
 
 
 def _interval(cell: Mapping[str, Any]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ..errors import ParameterError
 from .console import FAILED, JsonOption, console, print_json, print_table
 from .options import Reading, reads_pairs
 from .run import recipe_of
@@ -40,9 +42,14 @@ def check(
 
     Exit code 2 with every problem if it cannot be used, 1 if a finding is an error.
     """
+    about_data = {"--eval": held_out, "--tokenizer": tokenizer, "--examples": examples}
     if Path(target).suffix in (".yaml", ".yml"):
+        _no_effect(about_data | {"--eval-split": eval_split}, "a recipe")
         _recipe(target, settings or [], reading, as_json)
         return
+    _no_effect({"--set": settings}, "pairs")
+    if held_out is None:
+        _no_effect({"--eval-split": eval_split}, "a check without --eval")
     pairs = reading.load(target)
     eval_pairs = None
     if held_out is not None:
@@ -58,6 +65,12 @@ def check(
         _show(audit, examples)
     if audit.worst_severity == "error":
         raise typer.Exit(FAILED)
+
+
+def _no_effect(options: Mapping[str, object], on: str) -> None:
+    for name, value in options.items():
+        if value:
+            raise ParameterError(f"{name} has no effect on {on}; drop it.")
 
 
 def _tokenizer(name: str | None) -> Any:

@@ -94,7 +94,7 @@ class Reading:
             name, separator, text = option.partition("=")
             if not name or not separator:
                 raise ParameterError(f"--option needs key=value; got {option!r}.")
-            parsed[name] = yaml_values.parse(text, f"--option {name}")
+            parsed[name] = yaml_values.parse(text, f"--option {name}", "a YAML value")
         return parsed or None
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 
+from ..errors import ParameterError
 from .console import JsonOption, console, print_json
 from .options import Reading, reads_pairs
 
@@ -38,6 +40,8 @@ def precompute(
     reading: Reading,
 ) -> None:
     """Score pairs under the reference and keep the scores; scores that fit are not redone."""
+    if Path(output).exists() and not Path(output).is_dir():
+        raise ParameterError(f"--output {output} is a file; name a directory.")
     pairs = reading.load(data)
     eval_pairs = None
     if held_out is not None:

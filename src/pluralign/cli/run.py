@@ -73,7 +73,8 @@ def print_audit(record: dict[str, Any]) -> None:
     cells = [{cell["name"]: cell for cell in frame["groups"]} for frame in frames]
     rows = [(g, cell["n"], *(interval(c[g]) for c in cells)) for g, cell in cells[0].items()]
     rows.append(("all", frames[0]["overall"]["n"], *(interval(f["overall"]) for f in frames)))
-    rows.append(("worst-off group", "", *(str(frame["worst"]) for frame in frames)))
+    if len(cells[0]) > 1:
+        rows.append(("worst-off group", "", *(str(frame["worst"]) for frame in frames)))
     columns = (frames[0]["by"], "n", *(model["name"] for model in models))
     print_table("ranking accuracy on held-out pairs", columns, rows)
     if len(cells[0]) == 1:

@@ -15,6 +15,9 @@ from ..errors import IncompatibleError, ParameterError
 from ..files import write_json
 from ..learn import score_pairs
 from ..learn.config import TrainingConfig
+from ..learn.rows import TokenRows
+from ..learn.scoring import tokenised
+from ..learn.trainer import check_fit
 from ..provenance import provenance
 from ..rules import AnyOf, Within, check
 from .loading import PACKAGED, load_named, named_tokenizer
@@ -25,8 +28,12 @@ from .shaping import with_groups
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class _Audit:
-    """The one setting of an audit that has a rule of its own."""
+class AuditSettings:
+    """The one setting of an audit that has a rule of its own.
+
+    Args:
+        beta: scale that the models were tuned with, if it is known.
+    """
 
     beta: Annotated[float | None, AnyOf(None, Within(0.0, closed="neither"))]
 
@@ -61,9 +68,11 @@ def audit_pairs(
             scale or has no effect.
         DataError: if pairs or a model cannot be used.
     """
-    _Audit(beta=beta)
+    AuditSettings(beta=beta)
     if beta is not None and reference is None:
         raise ParameterError("beta scales log-ratios to a reference; give one, or drop beta.")
+    if output is not None and Path(output).exists() and not Path(output).is_dir():
+        raise ParameterError(f"output {output} is a file; name a directory.")
     names = model_names(models)
     config = config or TrainingConfig()
     grouped = with_groups(pairs)
@@ -135,5 +144,7 @@ def _scored(
             f"the reference and {name} have different vocabularies, so their log-probabilities "
             "are not of the same tokens; give the model that it was tuned from."
         )
+    tokens = tokenised(pairs, tokenizer, config)
+    check_fit(model, TokenRows([tokens.rows(i) for i in range(len(tokens))]))
     reference = None if base is None else base[0]
     return score_pairs(model, pairs, tokenizer, config=config, reference=reference, beta=beta)

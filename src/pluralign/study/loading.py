@@ -14,7 +14,8 @@ from ..engines.gguf import load_gguf, tokenizer_from_gguf
 from ..engines.packaged import load_packaged, packaged_file
 from ..errors import DataError, IncompatibleError, ParameterError
 from ..learn.adapters import base_of, load_adapter
-from ..learn.scratch import load_model, load_tokenizer
+from ..learn.scratch import load_tokenizer
+from ..rules import shown
 
 PACKAGED = "packaged:"
 """Stands before the name of a model that an installed package ships."""
@@ -45,11 +46,10 @@ directories and never downloaded; first: hf download no/where --local-dir where
         model, tokenizer = load_packaged(text.removeprefix(PACKAGED))
         model.name_or_path = text  # where an adapter will say that its base is
     elif text.endswith(".gguf"):
-        model, tokenizer = load_gguf(text)
+        model, tokenizer = load_gguf(_existing(text))
     else:
-        _require_local(text)
         with _intact(Path(text)):
-            model, tokenizer = _saved(Path(text)), load_tokenizer(text)
+            model, tokenizer = _saved(Path(text)).eval(), load_tokenizer(text)
     return on_device(model), tokenizer
 
 
@@ -65,7 +65,7 @@ def named_tokenizer(name: str | Path) -> Any:
     if text.startswith(PACKAGED):
         return tokenizer_from_gguf(packaged_file(text.removeprefix(PACKAGED)))
     if text.endswith(".gguf"):
-        return tokenizer_from_gguf(text)
+        return tokenizer_from_gguf(_existing(text))
     with _intact(Path(text)):
         return load_tokenizer(text)
 
@@ -75,21 +75,63 @@ def on_device(model: Any) -> Any:
     return model.to("cuda") if torch.cuda.is_available() else model
 
 
-def _require_local(text: str) -> None:
-    if is_hub_name(text) and not Path(text).exists() and not Path(text).parent.exists():
-        raise ParameterError(
-            f"no model at {text}: models are read from directories and never downloaded; "
-            f"first: hf download {text} --local-dir {Path(text).name}"
-        )
+def _existing(path: str) -> str:
+    if not Path(path).is_file():
+        raise ParameterError(f"no model at {path}: there is no such file.")
+    return path
 
 
 def _saved(path: Path) -> Any:
-    """The model in a directory; the base of an adapter may be a packaged model."""
-    if (path / "adapter_config.json").is_file() and not (path / "base").is_dir():
-        base = base_of(path)
-        if base.startswith(PACKAGED):
-            return load_adapter(load_packaged(base.removeprefix(PACKAGED))[0], path)
-    return load_model(path)
+    """The model in a directory; what lies below an adapter may be a packaged model."""
+    if not (path / "adapter_config.json").is_file():
+        return _whole(path)
+    if (path / "base").is_dir():
+        return load_adapter(_whole(path / "base"), path)
+    base = base_of(path)
+    if base.startswith(PACKAGED):
+        return load_adapter(load_packaged(base.removeprefix(PACKAGED))[0], path)
+    if not Path(base).is_dir():
+        raise ParameterError(
+            f"the adapter at {path} was saved without the model below it, which is not at {base}; "
+            f"put it into {path / 'base'}."
+        )
+    return load_adapter(_whole(Path(base)), path)
+
+
+def _whole(path: Path) -> Any:
+    """A model all of whose weights are in its directory, and no code."""
+    from transformers import AutoModelForCausalLM
+
+    if not (path / "config.json").is_file():
+        raise ParameterError(_absent(path))
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        path,
+        dtype="auto",
+        local_files_only=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    model, info = loaded
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise DataError(
+            f"lacks the weights {shown(missing)}; they would be left random. Take config.json and "
+            "weights of one and the same model.",
+            source=str(path),
+        )
+    return model
+
+
+def _absent(path: Path) -> str:
+    """Why there is no model at a path, and what may have been meant."""
+    if is_hub_name(str(path)) and not path.parent.exists():
+        return (
+            f"no model at {path}: models are read from directories and never downloaded; "
+            f"first: hf download {path} --local-dir {path.name}"
+        )
+    below = sorted(str(config.parent) for config in path.glob("models/*/*config.json"))
+    hint = f"did you mean {below[0]}?" if below else "name a saved model."
+    return f"no model at {path}: config.json is missing; {hint}"
 
 
 @contextmanager
@@ -107,7 +149,7 @@ def _intact(path: Path) -> Generator[None]:
                 f"is no intact safetensors file ({detail}); copy or download it again.",
                 source=str(file),
             ) from error
-        detail = " ".join(str(error).split())[:400] or type(error).__name__
+        detail = " ".join(f"{type(error).__name__}: {error}".split())[:400]
         raise DataError(f"is no model that can be read ({detail}).", source=str(path)) from error
 
 

@@ -12,8 +12,10 @@ from ..audit.quality import check_data
 from ..data import Preferences
 from ..datasets import file_hash, load_preferences, make_text_world, train_eval_split
 from ..learn import train_tokenizer
+from ..learn.rows import TokenRows
 from ..learn.scoring import tokenised
 from ..learn.scratch import as_text
+from ..learn.trainer import check_fit
 from .loading import PACKAGED, load_named
 from .recipe import DataSection, Recipe
 from .shaping import as_chat, with_groups
@@ -67,8 +69,9 @@ def prepare(recipe: Recipe) -> Material:
         demonstrations = _demonstrations(train)
     tokenizer = tokenizer or _new_tokenizer(demonstrations, recipe.model.vocab_size)
     # Before anything is spent: can every pair be read, can the results be sliced?
-    for pairs in (train, held_out):
-        tokenised(pairs, tokenizer, recipe.training)
+    tokens = [tokenised(pairs, tokenizer, recipe.training) for pairs in (train, held_out)]
+    if model is not None:
+        check_fit(model, TokenRows([part.rows(i) for part in tokens for i in range(len(part))]))
     findings = check_data(
         train, tokenizer=tokenizer, max_length=recipe.training.max_length, eval_pairs=held_out
     )

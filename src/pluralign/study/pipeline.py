@@ -90,6 +90,8 @@ def _refuse_within(directory: Path, recipe: Recipe) -> None:
         "reference": recipe.reference,
         "the working directory": ".",
     }
+    if recipe.reference is not None and Path(recipe.reference).is_file():
+        raise ParameterError(f"reference {recipe.reference} is a file; name a directory.")
     for name, source in sources.items():
         if source is not None and Path(source).resolve().is_relative_to(home):
             raise ParameterError(
@@ -112,6 +114,9 @@ class _Run:
     def result(self) -> RunResult:
         origin = provenance(recipe=dict(self.recipe.resolved), seed=self.recipe.seed)
         material = prepare(self.recipe)
+        waiting = {name: t for name, t in self.recipe.tune.items() if t.per_group}
+        if waiting and cast(Any, self.recipe.noise).method != "em":
+            self.rates = self._flip_rates(material.train)
         # Not sooner: input that cannot be used must not cost an earlier run.
         if self.directory.exists():
             shutil.rmtree(self.directory)
@@ -122,7 +127,6 @@ class _Run:
         )
         if self.recipe.reference is not None:
             self.reference = self._shared_reference(start, material)
-        waiting = {name: t for name, t in self.recipe.tune.items() if t.per_group}
         for name, tuning in self.recipe.tune.items():
             if name not in waiting:
                 self._tune(name, tuning, start, material)
@@ -213,18 +217,10 @@ class _Run:
 
     def _with_rates(self, material: Material) -> Material:
         """Estimate flip rates by group and put them beside each training pair."""
-        method = cast(Any, self.recipe.noise).method
-        if method == "em":
+        if not self.rates:
             # Held-out margins: those of the training pairs are drawn towards their labels.
-            name = next((n for n in self.scored if n != START), None)
-            if name is None:
-                raise ParameterError(
-                    "noise.method 'em' needs margins; tune an objective without per_group first."
-                )
-            source: Any = self.scored[name]
-        else:
-            source = material.train
-        self.rates = flip_rate(source, method=method, by="group")
+            first = next(name for name in self.scored if name != START)
+            self.rates = self._flip_rates(self.scored[first])
         rates = {group: assumed(rate) for group, rate in self.rates.items()}
         # The labels that a world holds out are the true ones.
         held_rates = rates if self.recipe.data.world is None else dict.fromkeys(rates, 0.0)
@@ -233,6 +229,9 @@ class _Run:
             train=material.train.with_flip_rates(rates),
             held_out=material.held_out.with_flip_rates(held_rates),
         )
+
+    def _flip_rates(self, source: Any) -> dict[str, FlipRate]:
+        return flip_rate(source, method=cast(Any, self.recipe.noise).method, by="group")
 
     def _record(self, material: Material, origin: dict[str, Any]) -> dict[str, Any]:
         section = self.recipe.audit

@@ -226,6 +226,22 @@ def tunable_objectives() -> list[str]:
     return [name for name in names if issubclass(getattr(objectives, name), PairObjective)]
 
 
+def _is_model_name(name: object) -> bool:
+    if isinstance(name, bool) or not isinstance(name, (str, int)):
+        return False
+    return bool(_MODEL_NAME.fullmatch(str(name))) and str(name).lower() not in _RESERVED
+
+
+def _nul_texts(value: object, where: str) -> list[str]:
+    """Places of texts that no path and no message can hold."""
+    if isinstance(value, str):
+        return [where] if "\0" in value else []
+    if isinstance(value, dict):
+        parts = cast("dict[Any, Any]", value).items()
+        return [at for name, part in parts for at in _nul_texts(part, f"{where}.{name}")]
+    return []
+
+
 def _changed(section: Any, names: Iterable[str]) -> list[str]:
     """Those of the fields of a dataclass that differ from their defaults."""
     defaults = {f.name: f.default for f in fields(section) if f.name in names}
@@ -242,6 +258,8 @@ class _Reader:
     def recipe(self, tree: dict[str, Any]) -> Recipe:
         known = {f.name for f in fields(Recipe)} - {"resolved"}
         self._unknown("", tree, known)
+        nul = _nul_texts(tree, "")
+        self.problems += [f"{at[1:]}: contains a NUL character; remove it." for at in nul]
         parts: dict[str, Any] = {
             "name": self._text(tree, "name"),
             "title": self._text(tree, "title", default=str(tree.get("name", ""))),
@@ -258,8 +276,7 @@ class _Reader:
             given = tree.get(name)
             parts[name] = None if given is None else self._build(section, given, name)
         self._world_options(parts["data"])
-        if any(t.per_group for t in parts["tune"].values()) and tree.get("noise") is None:
-            self.problems.append("noise: needed, because a flip_rate is 'per_group'.")
+        self._noise_is_known(parts["noise"], parts["tune"])
         self._reference_is_read(parts["reference"], parts["tune"])
         if self.problems:
             listed = "\n".join(f"  {problem}" for problem in self.problems)
@@ -276,6 +293,20 @@ class _Reader:
         if not isinstance(value, str) or not value:
             self.problems.append(f"{name}: must be a text; got {shown(value)}.")
         return str(value)
+
+    def _noise_is_known(self, noise: NoiseSection | None, tune: Mapping[str, Tuning]) -> None:
+        waiting = [name for name, tuning in tune.items() if tuning.per_group]
+        if waiting and noise is None:
+            self.problems.append("noise: needed, because a flip_rate is 'per_group'.")
+        if waiting and noise is not None and noise.method == "em" and len(waiting) == len(tune):
+            self.problems.append(
+                "noise.method: 'em' takes the margins of a tuned model; tune an objective "
+                "without per_group too."
+            )
+        if tune and noise is not None and not waiting:
+            self.problems.append(
+                "noise: no flip_rate is 'per_group', so it has no effect; drop it."
+            )
 
     def _reference_is_read(self, reference: str | None, tune: Mapping[str, Tuning]) -> None:
         if reference and tune and not any("ref_chosen" in t.objective.needs for t in tune.values()):
@@ -323,7 +354,7 @@ class _Reader:
             f"tune.{name}: a model's name must be letters, digits, '.', '_' or '-', and not "
             f"{' or '.join(map(repr, _RESERVED))}."
             for name in cast("dict[Any, Any]", given)
-            if not _MODEL_NAME.fullmatch(str(name)) or str(name).lower() in _RESERVED
+            if not _is_model_name(name)
         ]
         tuned = {
             str(name): self._objective(values, f"tune.{name}")

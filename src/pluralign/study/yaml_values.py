@@ -45,8 +45,13 @@ _Loader.add_implicit_resolver(
 )
 
 
-def parse(text: str, source: str) -> Any:
+def parse(text: str, source: str, what: str = "a valid recipe") -> Any:
     """The value of a YAML text.
+
+    Args:
+        text: the text.
+        source: where it is from, for messages.
+        what: what it should be, for messages.
 
     Raises:
         ParameterError: naming the source, the line and what is wrong there.
@@ -54,10 +59,10 @@ def parse(text: str, source: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
     except RecursionError as error:
-        raise ParameterError(f"{source} is not a valid recipe: nested too deeply.") from error
+        raise ParameterError(f"{source} is not {what}: nested too deeply.") from error
     except (yaml.YAMLError, ValueError) as error:
         detail = " ".join(str(error).split())
-        raise ParameterError(f"{source} is not a valid recipe: {detail}") from error
+        raise ParameterError(f"{source} is not {what}: {detail}") from error
 
 
 def read(path: str | Path) -> Any:
@@ -101,4 +106,4 @@ def _apply(sections: dict[str, Any], override: str) -> None:
         if not isinstance(below, dict):
             raise ParameterError(f"--set {target}: {name!r} holds {shown(below)}, not a section.")
         node = cast("dict[str, Any]", below)
-    node[leaf] = parse(text, f"--set {target}")
+    node[leaf] = parse(text, f"--set {target}", "a YAML value")
