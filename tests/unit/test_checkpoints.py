@@ -70,8 +70,9 @@ def test_what_is_refused():
         checkpoint_record(scored, {0: 0.5, 20: 55.0})
     with pytest.raises(DataError, match="two lists"):
         checkpoint_record(scored, {0: 0.5})
-    empty = ScoredPairs(pairs_of(), chosen=np.full(40, np.nan), rejected=np.zeros(40))
-    with pytest.raises(DataError, match="step 20 has no finite"):
+    weightless = pairs_of(weight=[1.0] + [0.0] * 39)
+    empty = ScoredPairs(weightless, chosen=[np.nan] + [1.0] * 39, rejected=np.zeros(40))
+    with pytest.raises(DataError, match="step 20 has no pair"):
         checkpoint_record({**scored, 20: empty}, WINS)
     other = pairs_of(pair_id=[f"x{i}" for i in range(40)])
     with pytest.raises(IncompatibleError, match="steps 0 and 20"):

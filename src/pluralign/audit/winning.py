@@ -128,7 +128,7 @@ def _point(step: int, scored: ScoredPairs, win_rate: float | None) -> dict[str, 
     weights = scored.pairs.weight
     used = np.isfinite(right) if weights is None else np.isfinite(right) & (weights > 0)
     if not used.any():
-        raise DataError(f"the checkpoint of step {step} has no finite score for any pair.")
+        raise DataError(f"step {step} has no pair with finite scores and a weight above zero.")
     value = np.average(right[used], weights=None if weights is None else weights[used])
     return {
         "step": step,
