@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import threading
 import time
@@ -179,6 +178,10 @@ class ServerSampler:
         return request_key({**body, "api": self.api, "seed": params.seed})
 
 
+class _GoneError(Exception):
+    """The server is out of service; the last failure says how that showed."""
+
+
 @dataclass
 class _Draw:
     """One call of ``sample``: the requests that are still to be answered."""
@@ -212,12 +215,13 @@ class _Draw:
                 job: pool.submit(self._one, client, job, body) for job, body in missing.items()
             }
             wait(waiting.values(), return_when=FIRST_EXCEPTION)
-            if self.errors:
-                raise self.errors[0]
-            return {job: answer.result() for job, answer in waiting.items()}
         finally:
             self.stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
+        if self.errors:
+            first = self.errors[0]
+            raise ConnectionError(self._gone(first)) if isinstance(first, _GoneError) else first
+        return {job: answer.result() for job, answer in waiting.items()}
 
     def _one(self, client: httpx.Client, job: Job, body: dict[str, Any]) -> Candidate:
         try:
@@ -234,7 +238,7 @@ class _Draw:
     def _answered(self, client: httpx.Client, body: dict[str, Any]) -> Candidate:
         sampler = self.sampler
         if self.stop.is_set():
-            raise ConnectionError(f"{sampler.name}: called off.")
+            raise _GoneError("called off")
         outcome = persist(
             lambda: self._send(client, body),
             retries=sampler.retries,
@@ -244,7 +248,7 @@ class _Draw:
         if isinstance(outcome, Candidate):
             return outcome
         if outcome.again and not self.stop.is_set() and (outcome.limited or not _alive(client)):
-            raise ConnectionError(self._gone(outcome))
+            raise _GoneError(outcome.why)
         return Candidate(text="", finish="error", error=outcome.why)
 
     def _send(self, client: httpx.Client, body: dict[str, Any]) -> Candidate | Failure:
@@ -281,7 +285,7 @@ class _Draw:
                 f"{shown(headers.get('location'))}); give that address as base_url."
             )
 
-    def _gone(self, last: Failure) -> str:
+    def _gone(self, last: _GoneError) -> str:
         sampler = self.sampler
         kept = (
             f"{len(self.journal)} candidates are in {self.journal.path}; run again to go on."
@@ -290,7 +294,7 @@ class _Draw:
         )
         return (
             f"{sampler.name}: {sampler.base_url} is out of service after {sampler.retries + 1} "
-            f"tries ({last.why}). {kept}"
+            f"tries ({last}). {kept}"
         )
 
 
@@ -362,7 +366,7 @@ def _alive(client: httpx.Client) -> bool:
     """Whether the server answers a question that costs nothing, with whatever it says."""
     import httpx
 
-    patience = math.ceil(min(10.0, client.timeout.read or 10.0))
+    patience = min(10.0, client.timeout.read or 10.0)
     try:
         return client.get("/models", timeout=patience).status_code < 500
     except httpx.RequestError:
