@@ -1,5 +1,6 @@
 """Layers that torch does not have; torch only."""
 
+from .domain_heads import DomainHeads
 from .ghost_norm import (
     GhostBatchNorm1d,
     GhostBatchNorm2d,
@@ -10,6 +11,7 @@ from .ghost_norm import (
 from .recalibration import recalibrate, stale_share
 
 __all__ = [
+    "DomainHeads",
     "GhostBatchNorm1d",
     "GhostBatchNorm2d",
     "GhostBatchNorm3d",
