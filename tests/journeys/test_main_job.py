@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from pluralign import DataError, GroupFrame, Preferences, ranking_accuracy
 from pluralign.cli.app import app
-from pluralign.datasets import load_preferences
+from pluralign.datasets import load_preferences, train_eval_split
 from pluralign.learn import score_pairs
 from pluralign.learn.scratch import load_model, load_tokenizer
 from pluralign.study import load_recipe, run_recipe
@@ -45,6 +46,31 @@ def test_a_run_leaves_everything(run):
     page = (run.directory / "report.html").read_text()
     assert "worst-off" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_every_model_has_its_card_with_the_figures_of_the_audit(run):
+    from huggingface_hub import ModelCard
+
+    for model in run.record["models"]:
+        text = (run.directory / "models" / model["name"] / "README.md").read_text()
+        card = ModelCard(text)
+        assert "pluralign" in card.data.tags
+        for group in model["frames"]["ranking_accuracy"]["groups"]:
+            assert f"| {group['name']} | {group['n']} | {100 * group['value']:.1f} % |" in text
+    assert "This is a small model trained from scratch" in (
+        run.directory / "models" / "start" / "README.md"
+    ).read_text(encoding="utf-8")
+
+
+def test_the_data_were_checked_and_the_report_shows_it(run):
+    audit = run.record["data_audit"]
+    assert audit["n_pairs"] == 600
+    assert audit["settings"]["split"]
+    assert all(len(finding["rows"]) <= 50 for finding in audit["findings"])
+    page = (run.directory / "report.html").read_text()
+    assert audit["findings"]
+    for finding in audit["findings"]:
+        assert finding["title"] in page
 
 
 def test_the_record_holds_models_differences_and_noise(run):
@@ -134,6 +160,129 @@ def test_unusable_data_cost_no_earlier_run(tmp_path):
     with pytest.raises(DataError, match="rejected"):
         run_recipe(load_recipe(recipe, [f"output_dir={tmp_path / 'new'}"]), quiet=True)
     assert not (tmp_path / "new").exists()
+
+
+FILE_RUN = """
+name: r
+data: {path: PAIRS, eval_share: 0.3, group: [group, age]}
+tune: {dpo: {objective: DPO}, simpo: {objective: SimPO}}
+training: {max_steps: 1, disable_tqdm: true, bf16: false}
+"""
+NEW = "model: {hidden_size: 16, num_layers: 1, num_heads: 2, vocab_size: 300}\n"
+
+
+def file_recipe(folder, more=NEW):
+    rows = [
+        {"prompt": f"{i} + 1?", "chosen": f" {i + 1}", "rejected": " no", "group": "ab"[i % 2],
+         "age": "old" if i % 3 else "young"}
+        for i in range(36)
+    ]  # fmt: skip
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = folder / "r.yaml"
+    path.write_text(FILE_RUN.replace("PAIRS", str(folder / "pairs.jsonl")) + more)
+    return path
+
+
+def test_runs_share_a_reference_and_crossed_groups(tmp_path, monkeypatch):
+    from pluralign.learn import references
+
+    computed = []
+    compute = references.ReferenceCache.compute.__func__
+
+    def counted(cls, *args, **kwargs):
+        computed.append(1)
+        return compute(cls, *args, **kwargs)
+
+    monkeypatch.setattr(references.ReferenceCache, "compute", classmethod(counted))
+    path = file_recipe(tmp_path)
+    records = []
+    for name in ("one", "two"):
+        settings = [f"output_dir={tmp_path / name}", f"reference={tmp_path / 'shared'}"]
+        records.append(run_recipe(load_recipe(path, settings), quiet=True).record)
+        stored = json.loads((tmp_path / name / "training/dpo/run.json").read_text())
+        assert stored["reference"] == "cache"
+    assert len(computed) == 1
+    assert (tmp_path / "shared" / "reference.json").exists()
+    plain = run_recipe(load_recipe(path, [f"output_dir={tmp_path / 'own'}"]), quiet=True).record
+    frames = [record["models"][1]["frames"] for record in (*records, plain)]
+    assert frames[0] == frames[1] == frames[2]
+    groups = {cell["name"] for cell in frames[0]["ranking_accuracy"]["groups"]}
+    assert groups == {"a × old", "a × young", "b × old", "b × young"}
+
+
+@pytest.fixture
+def packaged(monkeypatch):
+    """A small model in the place of the one that a package ships."""
+    from pluralign.learn import tiny_model, train_tokenizer
+    from pluralign.study import loading
+
+    tokenizer = train_tokenizer(["1 + 1? 2 no"] * 3, vocab_size=270)
+
+    def load(name):
+        assert name == "smollm2-135m-instruct"
+        return tiny_model(tokenizer, hidden_size=16, num_layers=1, num_heads=2), tokenizer
+
+    monkeypatch.setattr(loading, "load_packaged", load)
+    return load
+
+
+def test_a_packaged_base_is_named_not_copied(tmp_path, packaged):
+    from pluralign.study import load_named
+
+    more = "model: {packaged: smollm2-135m-instruct, lora_rank: 2}\n"
+    path = file_recipe(tmp_path, more)
+    settings = [f"output_dir={tmp_path / 'out'}", "training.learning_rate=0.1",
+                "training.warmup_ratio=0", "training.max_steps=3"]  # fmt: skip
+    result = run_recipe(load_recipe(path, settings), quiet=True)
+    saved = result.directory / "models" / "dpo"
+    assert not (saved / "base").exists()
+    assert "embed_tokens" not in str(sorted(weights_of(saved / "adapter_model.safetensors")))
+    card = (saved / "README.md").read_text()
+    assert "library_name: peft" in card
+    assert "a low-rank adapter of rank 2" in card
+    model, tokenizer = load_named(saved)
+    section = load_recipe(path).data
+    pairs = load_preferences(section.path, group=section.group)
+    _, held_out = train_eval_split(pairs, section.eval_share, seed=0)
+    before = score_pairs(packaged("smollm2-135m-instruct")[0], held_out, tokenizer)
+    after = score_pairs(model, held_out, tokenizer)
+    assert np.abs(before.chosen - after.chosen).max() > 0.01
+    reported = result.record["models"][1]["frames"]["ranking_accuracy_normalised"]
+    frame = GroupFrame(partial(ranking_accuracy, normalise="token_mean"), after)
+    assert {g.name: g.value for g in frame.groups} == pytest.approx(
+        {g["name"]: g["value"] for g in reported["groups"]}
+    )
+    base = run_recipe(
+        load_recipe(path, [f"output_dir={tmp_path / 'sft'}", "sft={max_steps: 1, bf16: false}"]),
+        quiet=True,
+    )
+    assert (base.directory / "models" / "dpo" / "base").is_dir()
+
+
+def weights_of(path):
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return list(file.keys())
+
+
+def test_the_untuned_model_is_audited_by_name(tmp_path, packaged, monkeypatch):
+    from pluralign import ParameterError
+    from pluralign.study import audit_pairs, auditing
+    from pluralign.study.auditing import model_names
+
+    name = "packaged:smollm2-135m-instruct"
+    monkeypatch.setattr(auditing, "named_tokenizer", lambda _: packaged(name[9:])[1])
+    file_recipe(tmp_path)
+    pairs = load_preferences(tmp_path / "pairs.jsonl")
+    record = audit_pairs(pairs, [name], output=tmp_path / "out").record
+    assert [model["name"] for model in record["models"]] == ["smollm2-135m-instruct"]
+    direct = score_pairs(*(packaged(name[9:])[0], pairs, packaged(name[9:])[1]))
+    shown = record["models"][0]["frames"]["ranking_accuracy"]["overall"]["value"]
+    assert shown == pytest.approx((direct.chosen >= direct.rejected).mean())
+    assert record["data_audit"]["n_pairs"] == 36
+    with pytest.raises(ParameterError, match="each given once"):
+        model_names([name, name])
 
 
 @pytest.mark.slow

@@ -441,7 +441,35 @@ def models(tmp_path_factory):
     save("nan")
     tokenizer.eos_token = None
     save("endless")
+    tokenizer.eos_token = "</s>"
+    damage(folder, save)
     return folder
+
+
+def damage(folder, save):
+    """Models as a broken copy, a mixed folder or a wrong file leaves them."""
+    for name in ("cut", "void", "bare", "tokens", "positions", "deeper", "wider", "unheard"):
+        save(name)
+    weights = (folder / "cut" / "model.safetensors").read_bytes()
+    (folder / "cut" / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    (folder / "void" / "model.safetensors").write_bytes(b"")
+    (folder / "bare" / "model.safetensors").unlink()
+    (folder / "tokens" / "tokenizer.json").write_text("{cut")
+    for name, key, value in (
+        ("positions", "max_position_embeddings", 3),
+        ("deeper", "num_hidden_layers", 2),
+        ("wider", "hidden_size", 32),
+        ("unheard", "model_type", "llamaa"),
+    ):
+        config = folder / name / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | {key: value}))
+    (folder / "run" / "models").mkdir(parents=True)
+    save("run/models/dpo")
+    (folder / "adapter").mkdir()
+    (folder / "adapter" / "adapter_config.json").write_text(
+        '{"base_model_name_or_path": "no/where"}'
+    )
+    (folder / "file.gguf").write_bytes(b"GGUFx")
 
 
 @pytest.mark.filterwarnings("ignore:.*full logits are computed.*:RuntimeWarning")
@@ -451,6 +479,18 @@ def models(tmp_path_factory):
         ("nan", ["2 of 2 pairs have a score that is not finite", "Check the model's precision"]),
         ("endless", ["has no EOS token", "set tokenizer.eos_token"]),
         ("text", ["config.json", "not a valid JSON file"]),
+        ("cut", ["cut/model.safetensors: is no intact safetensors file", "download it again"]),
+        ("void", ["void/model.safetensors: is no intact safetensors file"]),
+        ("bare", ["bare: is no model that can be read", "no file named model.safetensors"]),
+        ("tokens", ["tokens: is no model that can be read"]),
+        ("positions", ["the model has 3 positions", "max_length <= 3"]),
+        ("deeper", ["lacks the weights", "model.layers.1", "would be left random"]),
+        ("wider", ["wider: is no model that can be read"]),
+        ("unheard", ["model type `llamaa`"]),
+        ("run", ["no model at", "did you mean", "run/models/dpo?"]),
+        ("adapter", ["saved without the model below it", "no/where", "adapter/base"]),
+        ("file.gguf", ["the file is cut or damaged"]),
+        ("none.gguf", ["none.gguf: there is no such file"]),
     ],
 )
 def test_broken_models(pluralign, tmp_path, models, name, parts):
@@ -466,6 +506,97 @@ def test_pairs_that_do_not_fit_the_audit(pluralign, tmp_path, models):
     demand(pluralign(*audit, "pairs.jsonl", "--max-length", 2), "longer than max_length=2", "row 0")
     demand(pluralign(*audit, "pairs.jsonl", "--model", models / "good"), "each given once")
     demand(pluralign(*audit, "pairs.jsonl", "--reference", "none"), "no model at none")
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (["--max-length", "-2"], ["max_length must be an integer >= 2; got -2"]),
+        (["--max-length", 0], ["max_length must be an integer >= 2; got 0"]),
+        (["--beta", 0, "--reference", "good"], ["beta must be", "> 0.0; got 0.0"]),
+        (["--beta", "-1", "--reference", "good"], ["beta must be", "> 0.0; got -1.0"]),
+        (["--beta", "nan", "--reference", "good"], ["beta must be", "got nan"]),
+        (["--beta", "0.1"], ["beta scales log-ratios to a reference"]),
+        (["--truncation", "middle"], ["truncation must be one of", "got 'middle'"]),
+        (["--batch-tokens", 0], ["batch_tokens must be", "got 0"]),
+        (["--limit", 0], ["limit must be an integer >= 1", "got 0"]),
+        (["--split", "train"], ["has no splits", "drop it"]),
+        (["--group", ""], ["group must be the name of a column", "got ''"]),
+        (["--group", "group", "--group", "county"], ["row 0: group × county is missing"]),
+        (["--format", "nope"], ["format must be one of", "got 'nope'"]),
+        (["--option", "votes"], ["--option needs key=value; got 'votes'"]),
+        (["--option", "votes=each"], ["options have no effect on plain pairs"]),
+        (["--option", "votes=["], ["--option votes is not a YAML value"]),
+        (["--chat"], ["has no chat template"]),
+        (["--output", "pairs.jsonl"], ["output pairs.jsonl is a file; name a directory"]),
+        (["--reference", "cut"], ["cut/model.safetensors: is no intact safetensors file"]),
+        (["--model", "packaged:smollm3"], ["no packaged model is named 'smollm3'"]),
+        (["--model", "some/model"], ["never downloaded", "hf download some/model"]),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if value[0].startswith("--") else "",
+)
+def test_options_of_an_audit(pluralign, tmp_path, models, options, parts):
+    (tmp_path / "pairs.jsonl").write_bytes(lines(GOOD, GOOD | {"prompt": "3?"}))
+    given = [models / value if value in ("good", "cut") else value for value in options]
+    demand(pluralign("audit", "pairs.jsonl", "--model", models / "good", *given), *parts)
+
+
+def test_a_reference_of_another_vocabulary(pluralign, tmp_path, models):
+    from pluralign.learn import tiny_model, train_tokenizer
+
+    tokenizer = train_tokenizer(["alpha beta"] * 3, vocab_size=265)
+    tiny_model(tokenizer, hidden_size=16, num_layers=1, num_heads=2).save_pretrained("other")
+    tokenizer.save_pretrained("other")
+    (tmp_path / "pairs.jsonl").write_bytes(lines(GOOD))
+    audit = ("audit", "pairs.jsonl", "--model", models / "good", "--reference", "other")
+    demand(pluralign(*audit), "different vocabularies")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["check", "pairs.jsonl", "--set", "a=b"], ["--set has no effect on pairs"]),
+        (["check", "r.yaml", "--eval", "pairs.jsonl"], ["--eval has no effect on a recipe"]),
+        (["check", "pairs.jsonl", "--eval-split", "x"], ["--eval-split has no effect"]),
+        (["check", "pairs.jsonl", "--tokenizer", "none"], ["no tokenizer at none"]),
+        (["precompute", "none", "pairs.jsonl", "--output", "pairs.jsonl"], ["is a file"]),
+        (["precompute", "none", "pairs.jsonl", "--output", "o"], ["no model at none"]),
+        (["run", "pairs.jsonl"], ["pairs.jsonl is not a valid recipe"]),
+        (["run", "r.yaml", "--group", "county"], ["county is missing", "row 0"]),
+        (["run", "r.yaml", "--limit", 1], ["cannot be divided", "eval_share"]),
+        (["run", "r.yaml", "--chat"], ["has no chat template"]),
+        (["run", "r.yaml", "--set", "output_dir=pairs.jsonl"], ["is a file; name a directory"]),
+        (["run", "r.yaml", "--set", "output_dir=kept"], ["output_dir kept is not empty"]),
+        (["run", "r.yaml", "--set", "output_dir=kept", "--overwrite"], ["holds no run"]),
+        (["run", "r.yaml", "--set", "audit.by=county"], ["no column 'county' to slice by"]),
+        (["run", "r.yaml", "--set", "reference=pairs.jsonl"], ["reference pairs.jsonl is a file"]),
+        (
+            ["run", "r.yaml", "--set", "reference=new/r", "--set", "output_dir=new"],
+            ["reference (new/r) lies in output_dir new"],
+        ),
+        (
+            ["run", "r.yaml", "--set", "output_dir=done", "--overwrite", "--set",
+             "data.path=done/pairs.jsonl"],
+            ["data.path (done/pairs.jsonl) lies in output_dir done, which a run replaces"],
+        ),
+        (
+            ["run", "r.yaml", "--set", "noise.method=gold", "--set",
+             "tune.d={objective: RDPO, flip_rate: per_group}"],
+            ["method 'gold' needs an attribute 'gold'"],
+        ),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if value[0] in ("check", "run", "precompute")
+    else "",
+)  # fmt: skip
+def test_commands_that_cannot_work(pluralign, tmp_path, arguments, parts):
+    rows = lines(*(GOOD | {"prompt": f"{i}?"} for i in range(8)))
+    for folder in ("kept", "done"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "pairs.jsonl").write_bytes(rows)
+    (tmp_path / "done" / "run.json").write_text("{}")
+    (tmp_path / "pairs.jsonl").write_bytes(rows)
+    (tmp_path / "r.yaml").write_text(f"name: x\ndata: {{path: pairs.jsonl}}\n{TUNE}")
+    demand(pluralign(*arguments), *parts)
 
 
 def test_a_full_disk_leaves_nothing_behind(pluralign, tmp_path, models, monkeypatch):

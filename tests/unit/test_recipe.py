@@ -104,6 +104,48 @@ audit: {n_bootstrap: 1}
             "noise: needed",
         ),
         (
+            "name: x\ndata: {world: text, group: region}\ntune: {d: {objective: DPO}}",
+            "'group' has no effect on an embedded world",
+        ),
+        ("name: x\ndata: {path: a, group: []}\ntune: {d: {objective: DPO}}", "list of names"),
+        ("name: x\ndata: {path: a, limit: 0}\ntune: {d: {objective: DPO}}", "limit must be"),
+        ("name: x\ndata: {path: a, allow_download: 1}\ntune: {d: {objective: DPO}}", "a bool"),
+        ("name: x\ndata: {path: a, options: 3}\ntune: {d: {objective: DPO}}", "must be a dict"),
+        (
+            "name: x\ndata: {world: text, options: {seed: 3}}\ntune: {d: {objective: DPO}}",
+            "data.options.seed: unknown key",
+        ),
+        (
+            "name: x\ndata: {path: a}\nmodel: {path: m, num_layers: 3}\n"
+            "tune: {d: {objective: DPO}}",
+            "'num_layers' has no effect on a given model",
+        ),
+        (
+            "name: x\ndata: {path: a}\nreference: 3\ntune: {d: {objective: DPO}}",
+            "reference: must name a directory; got 3",
+        ),
+        (
+            "name: x\ndata: {path: a}\nreference: r\ntune: {d: {objective: SimPO}}",
+            "reference: no objective of tune reads one",
+        ),
+        (
+            "name: x\ndata: {world: text}\nnoise: {method: gold}\ntune: {d: {objective: DPO}}",
+            "noise: no flip_rate is 'per_group'",
+        ),
+        (
+            "name: x\ndata: {path: a}\nnoise: {method: em}\n"
+            "tune: {d: {objective: RDPO, flip_rate: per_group}}",
+            "'em' takes the margins of a tuned model",
+        ),
+        *(
+            (f"name: x\ndata: {{path: a}}\ntune: {{{name}: {{objective: DPO}}}}", "a model's name")
+            for name in ("start", "SFT", "../up", "a/b", "null", "true", "'a b'", "''")
+        ),
+        (
+            'name: x\ndata: {path: "a\\0b"}\ntune: {d: {objective: DPO}}',
+            "data.path: contains a NUL",
+        ),
+        (
             "name: x\ndata: {world: text}\nmodel: {hidden_size: 30, num_heads: 4}\n"
             "tune: {d: {objective: DPO}}",
             "hidden_size 30 is no multiple of 4",
@@ -125,7 +167,26 @@ def test_absent_and_unreadable_files(tmp_path):
         load_recipe(binary)
 
 
-@pytest.mark.parametrize("override", ["seed", "=3", "name.below=1"])
+def test_what_readers_offer_can_be_asked_for(tmp_path):
+    text = GOOD.replace("{world: text}", "{path: pairs.jsonl}") + "reference: shared\n"
+    recipe = load_recipe(
+        write(tmp_path, text),
+        [
+            "data.group=[age, country]",
+            "data.split=train",
+            "data.limit=7",
+            "data.options.votes=each",
+        ],
+    )
+    assert recipe.data.group == ["age", "country"]
+    assert (recipe.data.split, recipe.data.limit) == ("train", 7)
+    assert recipe.data.options == {"votes": "each"}
+    assert not recipe.data.allow_download
+    assert recipe.reference == "shared"
+    assert recipe.resolved["data"]["group"] == ["age", "country"]
+
+
+@pytest.mark.parametrize("override", ["seed", "=3", "name.below=1", "data..x=1", "data.=1"])
 def test_bad_overrides(tmp_path, override):
     with pytest.raises(ParameterError, match="--set"):
         load_recipe(write(tmp_path, GOOD), [override])

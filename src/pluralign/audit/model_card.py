@@ -256,7 +256,8 @@ def _frame(model: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _base_name(base: Mapping[str, Any]) -> str:
     """The last part of a path: where it lies on a machine is nobody's concern."""
-    return PurePath(str(base.get("name") or "")).name
+    name = base.get("name")
+    return plain(PurePath(str(name)).name) if name else ""
 
 
 def _public(source: object) -> object:
