@@ -54,6 +54,30 @@ def test_only_what_is_asked_gets_a_gradient():
     assert weight.grad is None
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+def test_a_frozen_weight_leaves_one_gradient_and_no_recomputation(shape, chunk):
+    hidden, weight, bias, targets = inputs()
+    leaf = hidden.requires_grad_()
+    upstream = torch.linspace(-1, 2, 7, dtype=torch.float64)
+    found = token_logprobs(leaf, weight, targets, bias=bias, shape=shape, chunk_tokens=chunk)
+    assert type(found.grad_fn).__name__ == "_HiddenOnlyBackward"
+    expected = plain(leaf, weight, targets, bias, shape)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+    ours, theirs = (torch.autograd.grad(out, leaf, upstream) for out in (found, expected))
+    torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
+    assert torch.autograd.gradcheck(
+        lambda h: token_logprobs(h, weight, targets, bias=bias, shape=shape), [leaf]
+    )
+    with torch.no_grad():  # then not even the forward pass makes it
+        quiet = token_logprobs(leaf, weight, targets, bias=bias, shape=shape)
+    assert quiet.grad_fn is None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pluralign.engines.head._d_logits", None)
+        with torch.no_grad():
+            token_logprobs(leaf, weight, targets, bias=bias, shape=shape)
+
+
 def test_a_tied_weight_sums_both_gradients():
     _, weight, _, targets = inputs()
     ids = torch.tensor([3, 3, 1, 0, 10, 4, 4])

@@ -1,13 +1,15 @@
 """The language-model head without its logits: log-probabilities chunk by chunk.
 
 One buffer of ``chunk_tokens x vocabulary`` is reused for all chunks, forward and
-backward; a tensor of all logits never exists.
+backward; a tensor of all logits never exists. On a GPU ``fused_head`` does the same by
+kernels, with the logits in registers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, cast
+from importlib.util import find_spec
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -43,7 +45,9 @@ def token_logprobs(
     """Log-probability of one target token per hidden state.
 
     Use it wherever the head is a plain linear layer; a head with adapters or other
-    modules needs the model's own forward. Once differentiable.
+    modules needs the model's own forward. Once differentiable. Logits are computed again
+    in the backward pass, unless only the hidden states want a gradient: theirs is then
+    made in the forward pass, which saves a product.
 
     ``z = cap(scale * (W h + bias));  out = z[target] - logsumexp(z)``
 
@@ -66,8 +70,23 @@ def token_logprobs(
         [-2.3026, -2.3026, -2.3026]
     """
     chunk = chunk_tokens or default_chunk(len(weight), hidden.device)
-    apply = cast(Any, _TokenLogProbs.apply)
-    return apply(hidden, weight, bias, targets, shape or LogitShape(), chunk)
+    shape = shape or LogitShape()
+    if kernel_of(hidden) == "triton":
+        from .fused_head import fused_logprobs  # never loaded where it cannot run
+
+        return fused_logprobs(hidden, weight, bias, targets, shape, chunk)
+    frozen = not (weight.requires_grad or (bias is not None and bias.requires_grad))
+    ahead = torch.is_grad_enabled() and hidden.requires_grad and frozen
+    apply = cast(Any, (_HiddenOnly if ahead else _TokenLogProbs).apply)
+    return apply(hidden, weight, bias, targets, shape, chunk)
+
+
+def kernel_of(hidden: Tensor) -> Literal["triton", "torch"]:
+    """What computes the head for hidden states of that dtype, where they lie."""
+    if not hidden.is_cuda or hidden.dtype == torch.float64 or find_spec("triton") is None:
+        return "torch"
+    # Older GPUs have no bfloat16 and too little memory on the chip for the tiles.
+    return "triton" if torch.cuda.get_device_capability(hidden.device) >= (8, 0) else "torch"
 
 
 def default_chunk(vocabulary: int, device: torch.device) -> int:
@@ -87,14 +106,7 @@ class _TokenLogProbs(torch.autograd.Function):
         shape: LogitShape,
         chunk: int,
     ) -> Tensor:
-        with torch.autocast(hidden.device.type, enabled=False):
-            out = torch.empty(len(hidden), dtype=_wide(hidden), device=hidden.device)
-            lse = torch.empty_like(out)
-            buffer = _buffer(hidden, weight, chunk)
-            for rows in _chunks(len(hidden), chunk):
-                z = _logits(buffer, hidden[rows], weight, bias, shape)
-                lse[rows] = torch.logsumexp(z, dim=1)
-                out[rows] = z.gather(1, targets[rows, None])[:, 0] - lse[rows]
+        out, lse = _scored(hidden, weight, bias, targets, shape, chunk)
         ctx.save_for_backward(hidden, weight, bias, targets, lse)
         ctx.shape, ctx.chunk = shape, chunk
         return out
@@ -127,6 +139,58 @@ class _TokenLogProbs(torch.autograd.Function):
             None,
             None,
         )
+
+
+class _HiddenOnly(torch.autograd.Function):
+    """The head whose weight is frozen: a loss scales the gradient of each row, no more."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        shape: LogitShape,
+        chunk: int,
+    ) -> Tensor:
+        slope = torch.zeros_like(hidden, dtype=_wide(hidden))
+        out, _ = _scored(hidden, weight, bias, targets, shape, chunk, slope)
+        ctx.save_for_backward(slope)
+        ctx.dtype = hidden.dtype
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (slope,) = ctx.saved_tensors
+        return (slope * grad[:, None]).to(ctx.dtype), None, None, None, None, None
+
+
+def _scored(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    shape: LogitShape,
+    chunk: int,
+    slope: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities and log-sum-exps; their derivatives by hidden state go to ``slope``."""
+    with torch.autocast(hidden.device.type, enabled=False):
+        out = torch.empty(len(hidden), dtype=_wide(hidden), device=hidden.device)
+        lse = torch.empty_like(out)
+        buffer = _buffer(hidden, weight, chunk)
+        for rows in _chunks(len(hidden), chunk):
+            z = _logits(buffer, hidden[rows], weight, bias, shape)
+            lse[rows] = torch.logsumexp(z, dim=1)
+            out[rows] = z.gather(1, targets[rows, None])[:, 0] - lse[rows]
+            if slope is not None:
+                one = torch.ones_like(lse[rows])
+                _add_product(
+                    slope[rows], _d_logits(z, lse[rows], targets[rows], one, shape), weight
+                )
+    return out, lse
 
 
 def _wide(hidden: Tensor) -> torch.dtype:

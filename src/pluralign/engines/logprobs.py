@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 from ..errors import IncompatibleError
 from ..rules import AnyOf, OneOf, Within, check
@@ -27,6 +28,7 @@ from .forms import (
     similar,
     slowdown_on,
 )
+from .head import kernel_of
 from .hosts import (
     attention_of,
     bodies_of,
@@ -47,6 +49,9 @@ from .projection import STRANGE, HeadKind, choose, log_softmax_at, project, run_
 
 ENGINE_VERSION = 1
 """Raised when the numbers an engine returns change; part of the key of a reference cache."""
+
+FORWARD, HEAD = "pluralign.forward", "pluralign.head"
+"""What a profiler's trace calls the two parts of a forward pass."""
 
 _SPARSE_ROW = 8192  # with FlexAttention, pairs that do not see each other cost nothing
 _PROBE_WINDOW = 5  # shorter than the rows of the probe
@@ -151,6 +156,7 @@ class LogProbs:
         self.chunk_tokens = chunk_tokens
         self._asked = form
         self._projection = choose(core, head)
+        self._kernel = kernel_of(core.get_input_embeddings().weight)
         self._limit = stretching_length(core)
         self._noisy = has_dropout(core) or self._differs_from_itself(model)
         self._differences: dict[str, float] = {}
@@ -189,6 +195,7 @@ class LogProbs:
             "form_refused": dict(self._reasons),
             "active_dropout": self._noisy,
             "head": self.head,
+            "head_kernel": self._kernel,
             "logit_scale": self._projection.shape.scale,
             "logit_softcap": self._projection.shape.softcap,
             "chunk_tokens": self.chunk_tokens,
@@ -280,15 +287,17 @@ class LogProbs:
             logits = run_body(core, rows.passes[0]).logits.flatten(0, 1)
             return log_softmax_at(logits[rows.source], rows.targets)
         body = bodies_of(core)[self._projection.body]
-        output, hidden = states_of(core, body, rows)
-        return project(
-            core,
-            self._projection,
-            hidden[rows.source],
-            rows.targets,
-            output=output,
-            chunk_tokens=self.chunk_tokens,
-        )
+        with record_function(FORWARD):
+            output, hidden = states_of(core, body, rows)
+        with record_function(HEAD):
+            return project(
+                core,
+                self._projection,
+                hidden[rows.source],
+                rows.targets,
+                output=output,
+                chunk_tokens=self.chunk_tokens,
+            )
 
     def _holding(self, model: nn.Module) -> tuple[Form, ...]:
         """The layouts that hold for a model, the first choice first."""
