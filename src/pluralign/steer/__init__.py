@@ -1,20 +1,19 @@
 """Steer a model at inference: sample near what a user wants, choose by what they want."""
 
+from .comparison import compare
 from .coverage import coverage_gain
-from .directions import Neighbourhood, Neighbours
+from .directions import Neighbourhood
 from .gains import Coverage
-from .maxima import consistency_bound, expected_gap, expected_max, win_probability
+from .maxima import expected_gap, expected_max, win_probability
 from .record import Selection
-from .selection import Cost, DirectionalSelection
+from .selection import DirectionalSelection
 
 __all__ = [
-    "Cost",
     "Coverage",
     "DirectionalSelection",
     "Neighbourhood",
-    "Neighbours",
     "Selection",
-    "consistency_bound",
+    "compare",
     "coverage_gain",
     "expected_gap",
     "expected_max",

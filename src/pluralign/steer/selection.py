@@ -162,9 +162,20 @@ class DirectionalSelection:
 
     @property
     def baseline(self) -> DirectionalSelection:
-        """Best of k at the target itself: the same number of candidates, no neighbours."""
+        """Best of as many candidates at the target itself, without neighbours."""
+        return self.best_of(self.k * self.per_direction)
+
+    def best_of(self, k: int) -> DirectionalSelection:
+        """Best of k candidates at the target itself."""
         return dataclasses.replace(
-            self, spread=0.0, scheme=None, include_target=True, stop_above=None, on_no_gain="ignore"
+            self,
+            k=k,
+            per_direction=1,
+            spread=0.0,
+            scheme=None,
+            include_target=True,
+            stop_above=None,
+            on_no_gain="ignore",
         )
 
     def __call__(
