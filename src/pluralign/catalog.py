@@ -308,7 +308,7 @@ METHODS: tuple[Method, ...] = (
         ),
         needs="pairs, a reference model, flip rates (known or estimated)",
         extra="language",
-        status="provisional",
+        status="stable",
     ),
     Method(
         key="ranking_accuracy",
@@ -332,7 +332,7 @@ METHODS: tuple[Method, ...] = (
         ),
         parts=(Part("audit.ranking_accuracy", "metric"),),
         needs="scored pairs; a reference model for the gap",
-        status="provisional",
+        status="stable",
     ),
     Method(
         key="unpacking",
