@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DataError, ParameterError
-from ..rules import shown
+from ..rules import Within, nearest, shown
 from ..scores import TokenBatch
 from .hosts import bodies_of, core_of, scoring_mode
 from .layout import Inputs, Side, whole_rows
@@ -29,14 +29,20 @@ class RewardModel(nn.Module):
     attribute. Rewards do not depend on batch size or padding; while gradients are off
     they are computed in evaluation mode.
 
-    ``R_a(x, y) = w_a . h(x ++ y)_last``
+    ``R_a(x, y) = offset_a + scale_a * w_a . h(x ++ y)_last``
 
     Args:
         body: a causal transformers model whose output has ``last_hidden_state``.
         names: names of the A outputs, unique.
+        padding_side: where shorter texts of a batch are padded; rewards do not depend on it.
+        offset: what an output is when its head gives 0, by name; 0 where not named. Take the
+            mean of the ratings that are to be learned.
+        scale: spread of an output, > 0, by name; 1 where not named. Take their standard
+            deviation: the head then learns from 0 and 1 whatever scale raters used.
 
     Raises:
-        ParameterError: for names that are empty or not unique.
+        ParameterError: for names that are empty or not unique, or an offset or scale of
+            another name, or out of range.
 
     Example:
         >>> from transformers import LlamaConfig, LlamaModel
@@ -52,7 +58,13 @@ class RewardModel(nn.Module):
     """
 
     def __init__(
-        self, body: nn.Module, names: Sequence[str] = ("reward",), *, padding_side: Side = "right"
+        self,
+        body: nn.Module,
+        names: Sequence[str] = ("reward",),
+        *,
+        padding_side: Side = "right",
+        offset: Mapping[str, float] | None = None,
+        scale: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.names = tuple(names)
@@ -67,10 +79,21 @@ class RewardModel(nn.Module):
         first = next(body.parameters())
         self.head = nn.Linear(text.hidden_size, len(self.names), bias=False, device=first.device)
         nn.init.normal_(self.head.weight, 0.0, getattr(text, "initializer_range", 0.02))
+        # Not in the state dict, so that checkpoints from before they were there load.
+        offsets = _by_name("offset", offset or {}, self.names, 0.0, Within())
+        scales = _by_name("scale", scale or {}, self.names, 1.0, Within(0.0, closed="neither"))
+        self.register_buffer("offset", offsets.to(first.device), persistent=False)
+        self.register_buffer("scale", scales.to(first.device), persistent=False)
 
     @classmethod
     def from_causal(
-        cls, model: nn.Module, names: Sequence[str] = ("reward",), *, share: bool = False
+        cls,
+        model: nn.Module,
+        names: Sequence[str] = ("reward",),
+        *,
+        share: bool = False,
+        offset: Mapping[str, float] | None = None,
+        scale: Mapping[str, float] | None = None,
     ) -> RewardModel:
         """A reward model whose body starts from a causal language model's.
 
@@ -79,9 +102,11 @@ class RewardModel(nn.Module):
             names: names of the outputs.
             share: use the body itself, so that training changes ``model`` too, instead
                 of a copy.
+            offset: as for the class.
+            scale: as for the class.
         """
         body = bodies_of(core_of(model))[0]
-        return cls(body if share else copy.deepcopy(body), names)
+        return cls(body if share else copy.deepcopy(body), names, offset=offset, scale=scale)
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Rewards float32 ``(B, K, A)``, differentiable."""
@@ -93,7 +118,14 @@ class RewardModel(nn.Module):
             hidden = run_body(self.body, inputs.to(device)).last_hidden_state
         at_end = hidden[torch.arange(len(last), device=device), last.to(device)]
         rewards = nn.functional.linear(at_end.float(), self.head.weight.float())
-        return rewards.view(len(batch.lengths), -1, len(self.names))
+        offset, scale = (part.to(device) for part in self.scaling())
+        return (offset + scale * rewards).view(len(batch.lengths), -1, len(self.names))
+
+    def scaling(self) -> tuple[Tensor, Tensor]:
+        """Offset and scale of the outputs, float32 ``(A,)`` each."""
+        offset: Any = self.offset
+        scale: Any = self.scale
+        return offset, scale
 
     def rewards(self, batch: TokenBatch) -> Tensor:
         """Rewards float32 ``(B, K, A)``, differentiable; the same as calling the model."""
@@ -106,7 +138,9 @@ class RewardModel(nn.Module):
         directory = Path(directory)
         self.body.save_pretrained(directory / _BODY)
         save_file({"weight": self.head.weight.detach().cpu().contiguous()}, directory / _HEAD)
-        text = json.dumps({"names": list(self.names)}, indent=2)
+        parts = zip(("offset", "scale"), self.scaling(), strict=True)
+        scaling = {part: dict(zip(self.names, v.tolist(), strict=True)) for part, v in parts}
+        text = json.dumps({"names": list(self.names), **scaling}, indent=2)
         (directory / _CONFIG).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
@@ -122,11 +156,26 @@ class RewardModel(nn.Module):
         directory = Path(directory)
         if not (directory / _CONFIG).is_file():
             raise DataError(f"no {_CONFIG} here; name a saved reward model.", source=str(directory))
-        names = json.loads((directory / _CONFIG).read_text(encoding="utf-8"))["names"]
-        model = cls(AutoModel.from_pretrained(directory / _BODY, dtype="auto"), names)
+        config = json.loads((directory / _CONFIG).read_text(encoding="utf-8"))
+        body = AutoModel.from_pretrained(directory / _BODY, dtype="auto")
+        scaling = {part: config.get(part) for part in ("offset", "scale")}
+        model = cls(body, config["names"], **scaling)
         weight = load_file(directory / _HEAD)["weight"]
         model.head.to(weight.dtype).load_state_dict({"weight": weight})
         return model
+
+
+def _by_name(
+    part: str, given: Mapping[str, float], names: Sequence[str], usual: float, rule: Within
+) -> Tensor:
+    for name, value in given.items():
+        if name not in names:
+            raise ParameterError(f"RewardModel.{part} names {name!r}; {nearest(name, names)}")
+        if not rule.admits(value):
+            raise ParameterError(
+                f"RewardModel.{part}[{name!r}] must be {rule.wants()}; got {shown(value)}."
+            )
+    return torch.tensor([given.get(name, usual) for name in names], dtype=torch.float32)
 
 
 @torch.no_grad()

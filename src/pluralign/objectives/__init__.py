@@ -5,6 +5,7 @@ from .dependence import DistanceCovariance
 from .dependence_penalty import Regularised
 from .dpo import CDPO, CPO, DPO, IPO, SimPO, SLiC
 from .plackett_luce import RobustPlackettLuce
+from .ratings import RatingRegression
 from .rdpo import RDPO
 from .reward import BradleyTerry
 
@@ -18,6 +19,7 @@ __all__ = [
     "DistanceCovariance",
     "Objective",
     "PairObjective",
+    "RatingRegression",
     "Regularised",
     "RobustPlackettLuce",
     "SLiC",
