@@ -39,8 +39,9 @@ class RaySampler:
     only the batches that are missing. A candidate depends on seed, prompt, direction and
     number, so any number of workers gives what one process gives.
 
-    A batch that holds failed candidates is drawn again by the next call. An actor is started
-    anew ``restarts`` times; then the call ends with one error and can be made again.
+    A batch that holds failed candidates is drawn again by the next call. A batch that kills
+    its worker is tried ``restarts`` times more; then the call ends with one error and can be
+    made again.
 
     Ray is started with its defaults, but without usage reports, if it does not run; call
     ``ray.init`` first to choose a cluster.
@@ -56,7 +57,7 @@ class RaySampler:
         batch_size: prompts of a batch. All neighbours of a prompt should be in one.
         num_cpus: cores of an actor.
         num_gpus: GPUs of an actor, or a share of one.
-        restarts: how often an actor, and a batch, may die and be tried anew.
+        restarts: how often a batch is tried anew when its worker dies.
 
     Raises:
         ParameterError: for a value out of its range.
@@ -103,7 +104,7 @@ class RaySampler:
             DataError: for an empty prompt or directions that do not fit.
             ParameterError: for ``n`` below 1.
             IncompatibleError: for an option that the actors' sampler lacks.
-            ConnectionError: if actors died too often, or their server is gone.
+            ConnectionError: if a batch kills its workers, or their server is gone.
         """
         drawn = self.write(prompts, n, params, directions)
         return read_candidates(drawn, len(prompts), n)
@@ -135,9 +136,11 @@ class RaySampler:
         write_json(folder / "_request.json", {**request, "n_prompts": len(prompts)})
         starts = range(0, len(coded), self.batch_size)
         missing = [start for start in starts if not _complete(folder / _part(start))]
+        for tries in folder.glob("_tries-*"):
+            tries.unlink()
         if missing:
             batches = [(start, coded[start : start + self.batch_size]) for start in missing]
-            self._run(batches, _Worker(self.make, folder, n, params))
+            self._run(batches, _Worker(self.make, folder, n, params, self.restarts))
         return folder
 
     def _run(self, batches: list[tuple[int, list[str]]], worker: _Worker) -> None:
@@ -153,18 +156,10 @@ class RaySampler:
             compute=ray.data.ActorPoolStrategy(size=min(self.workers, len(batches))),
             num_cpus=self.num_cpus,
             num_gpus=self.num_gpus,
-            max_restarts=self.restarts,
-            max_task_retries=self.restarts,
         )
-        try:
-            for outcome in outcomes.iter_rows():
-                if outcome["error"]:
-                    raise _ERRORS[outcome["error"]](outcome["message"])
-        except ray.exceptions.RayActorError as error:
-            raise ConnectionError(
-                f"{self.name}: an actor died {self.restarts + 1} times; what is drawn is in "
-                f"{worker.folder}, run again to go on."
-            ) from error
+        for outcome in outcomes.iter_rows():
+            if outcome["error"]:
+                raise _ERRORS[outcome["error"]](outcome["message"])
 
 
 @dataclass(frozen=True)
@@ -175,6 +170,7 @@ class _Worker:
     folder: Path
     n: int
     params: SamplingParams
+    restarts: int
 
 
 class _Actor:
@@ -200,6 +196,14 @@ class _Actor:
 
     def _draw(self, start: int, prompts: list[Prompt]) -> None:
         worker = self._worker
+        # On disk, since a dying worker tells nobody, and Ray itself would try for ever.
+        tries = worker.folder / f"_tries-{start:09d}"
+        with tries.open("ab") as file:
+            file.write(b".")
+        if tries.stat().st_size > worker.restarts + 1:
+            raise ConnectionError(
+                f"its worker died {worker.restarts + 1} times; run again to go on."
+            )
         if self._sampler is None:
             self._sampler = worker.make()
         drawn = self._sampler.sample(prompts, worker.n, worker.params)
@@ -209,6 +213,7 @@ class _Actor:
             for i, candidate in enumerate(candidates)
         ]
         _write(worker.folder / _part(start), rows)
+        tries.unlink()
 
 
 def read_candidates(folder: str | Path, n_prompts: int, n: int) -> list[list[Candidate]]:
