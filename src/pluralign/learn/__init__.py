@@ -10,6 +10,8 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "DependenceRegularisedClassifier": "tabular",
+    "DependenceRegularisedRegressor": "tabular",
     "PreferenceTrainer": "language",
     "RewardTrainer": "rewards",
     "SFTTrainer": "imitation",
