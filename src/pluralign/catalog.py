@@ -574,6 +574,15 @@ METHODS: tuple[Method, ...] = (
             year=2025,
             arxiv="2509.08163",
         ),
+        parts=(
+            Part("objectives.DistanceCovariance", "function"),
+            Part("objectives.Regularised", "function"),
+            Part("learn.DependenceRegularisedClassifier", "estimator"),
+            Part("learn.DependenceRegularisedRegressor", "estimator", ({}, {"loss": "poisson"})),
+        ),
+        needs="rows with protected attributes of any type, at training only",
+        extra="tabular",
+        status="provisional",
     ),
     Method(
         key="adaptive_sampling",
