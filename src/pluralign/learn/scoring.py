@@ -14,7 +14,7 @@ from ..data import Preferences, ScoredPairs
 from ..engines import LogProbs
 from ..scores import TokenBatch
 from .batching import batches_by_size
-from .config import TrainingConfig
+from .config import TrainingConfig, uses_bf16
 from .tokenise import TokenPairs, tokenise_pairs
 
 
@@ -65,7 +65,7 @@ def tokenised(
     return tokenise_pairs(
         pairs,
         tokenizer,
-        max_length=max_length or config.max_length,
+        max_length=config.max_length if max_length is None else max_length,
         max_boundary_share=config.max_boundary_share,
         truncation=config.truncation,
     )
@@ -99,7 +99,9 @@ def pair_sums(
     """Summed log-probabilities and scored tokens ``(N, 2)``, without gradient."""
 
     def both(batch: TokenBatch) -> tuple[Tensor, Tensor]:
-        return engine(model, batch)
+        # The precision of training, so that before and after differ by training alone.
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=uses_bf16(config)):
+            return engine(model, batch)
 
     sums, lengths = in_batches(both, tokens, config)
     return sums.astype(np.float64), lengths.astype(np.int64)
