@@ -246,21 +246,31 @@ def _cells(
     names = ("steered", "baseline", "difference")
     if not len(arms):
         return {name: {"value": None, "low": None, "high": None} for name in names}
-    sizes = np.bincount(np.unique(owner, return_inverse=True)[1])
     place = np.unique(owner, return_inverse=True)[1]
-    sums = np.stack([np.bincount(place, weights=column) for column in arms.T], axis=1)
+    columns = np.column_stack([np.ones(len(arms)), arms]).T
+    sums = np.array([np.bincount(place, weights=column) for column in columns], np.float64).T
     rng = np.random.default_rng(bootstrap.seed)
-    draws: list[Floats] = []
-    for start in range(0, bootstrap.draws, _CHUNK):
-        rows = rng.integers(len(sizes), size=(min(_CHUNK, bootstrap.draws - start), len(sizes)))
-        draws.append(sums[rows].sum(axis=1) / sizes[rows].sum(axis=1)[:, None])
+    draws = np.concatenate(
+        [
+            _resampled(sums, min(_CHUNK, bootstrap.draws - start), rng)
+            for start in range(0, bootstrap.draws, _CHUNK)
+        ]
+    )
     tail = (1 - bootstrap.confidence) / 2
-    low, high = np.quantile(np.concatenate(draws), [tail, 1 - tail], axis=0)
+    low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
     mean = arms.mean(axis=0)
     return {
         name: {"value": float(mean[c]), "low": float(low[c]), "high": float(high[c])}
         for c, name in enumerate(names)
     }
+
+
+def _resampled(sums: Floats, draws: int, rng: np.random.Generator) -> Floats:
+    """Means (draws, c) of resampled clusters, from sums (n, 1 + c) whose first column counts."""
+    n = len(sums)
+    rows = rng.integers(n, size=(draws, n)) + n * np.arange(draws)[:, None]
+    taken = np.bincount(rows.ravel(), minlength=draws * n).reshape(draws, n) @ sums
+    return taken[:, 1:] / taken[:, :1]
 
 
 def _generations(pairs: Sequence[Pair]) -> dict[str, int]:

@@ -14,6 +14,7 @@ Floats = NDArray[np.float64]
 AngleLaw = Literal["cap", "angle"]
 
 _TANGENT_TOO_SHORT = 1e-12
+_UNIT_WITHIN = 1e-15
 
 
 def unit(direction: ArrayLike, name: str = "direction") -> Floats:
@@ -35,8 +36,10 @@ def unit(direction: ArrayLike, name: str = "direction") -> Floats:
             f"{name} must be at least two finite numbers, not all zero, one for each attribute; "
             f"got {shown(direction)}."
         )
-    # The largest value first, so that squares neither overflow nor vanish.
-    values = values / np.abs(values).max()
+    largest = float(np.abs(values).max())
+    if largest <= 1.0 and abs(float(np.linalg.norm(values)) - 1.0) < _UNIT_WITHIN:
+        return values  # to the last bit, because candidates are seeded by their direction
+    values = values / largest  # so that squares neither overflow nor vanish
     return values / np.linalg.norm(values)
 
 
