@@ -60,7 +60,7 @@ class Part:
     """A public object that a method consists of.
 
     Args:
-        name: package and object, such as ``"objectives.RDPO"``.
+        name: package (or module) and object, such as ``"objectives.RDPO"``.
         role: whose contract suite it must pass.
         examples: constructor arguments to test it with, one mapping per configuration.
     """
@@ -455,6 +455,27 @@ METHODS: tuple[Method, ...] = (
             arxiv="2510.20498",
             venue="ICLR",
         ),
+        parts=(
+            Part(
+                "steer.DirectionalSelection",
+                "selector",
+                (
+                    {},
+                    {"scheme": "grid", "k": 3},
+                    {"scheme": "uniform", "spread": 60.0},
+                    {"scheme": "uniform", "law": "angle", "include_target": False},
+                    {"train_directions": ((1.0, 0.0),)},
+                    {"per_direction": 3, "k": 2},
+                    {"standardise": "pool"},
+                    {"spread": 0.0},
+                ),
+            ),
+            Part("steer.coverage_gain", "function"),
+            Part("steer.compare", "function"),
+        ),
+        needs="a sampler that follows directions, a scorer of each attribute",
+        extra="steer",
+        status="provisional",
     ),
     Method(
         key="dcpo",
@@ -540,6 +561,14 @@ METHODS: tuple[Method, ...] = (
             arxiv="2208.08661",
             venue="KDD",
         ),
+        parts=(
+            Part("nn.DomainHeads", "function"),
+            Part("learn.domains.DomainEnsembleClassifier", "estimator"),
+            Part("steer.domain_weights.DomainWeights", "function"),
+        ),
+        needs="two or more labelled domains with different label rules",
+        extra="tabular",
+        status="provisional",
     ),
     Method(
         key="ghost_batch_norm",

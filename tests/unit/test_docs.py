@@ -46,7 +46,7 @@ def test_examples_run(name):
     "part", [p for m in catalog.METHODS for p in m.parts], ids=lambda p: p.name
 )
 def test_listed_objects_exist_and_show_an_example(part):
-    package, _, name = part.name.partition(".")
+    package, _, name = part.name.rpartition(".")
     thing = getattr(importlib.import_module(f"pluralign.{package}"), name)
     assert ">>>" in thing.__doc__
     if part.role == "objective":
