@@ -27,10 +27,13 @@ def cell_sums(order: Order, cells: Tensor, table: Tensor, estimator: Estimator) 
     if estimator == "u":
         rows = rows - table.diagonal()
     signed = torch.empty_like(order.values)
-    members = torch.argsort(cells, stable=True).split(counts.long().tolist())
+    by_cell = torch.argsort(cells, stable=True)
+    ends = prefix(counts.long()).tolist()
     step = max(1, _CHUNK // len(cells))
     for start in range(0, len(table), step):
         before = prefix(table[start : start + step][:, cells])
-        for sums, member in zip(before, members[start : start + step], strict=True):
-            signed[member] = sums[order.first[member]] + sums[order.last[member]] - sums[-1]
+        stop = min(start + step, len(table))
+        at = by_cell[ends[start] : ends[stop]]
+        row = cells[at] - start
+        signed[at] = before[row, order.first[at]] + before[row, order.last[at]] - before[row, -1]
     return Sums(rows[cells], signed)
