@@ -72,7 +72,7 @@ def _by_group(
     prompt = ledger.exact[:, 0]
     groups = [
         {"name": name, **share_interval(hits[inside], prompt[inside], confidence)}
-        for name, member in ledger.members().items()
+        for name, member in ledger.members()
         if (inside := member & keep).any()
     ]
     overall = share_interval(hits[keep], _clusters(prompt[keep]), confidence)

@@ -15,7 +15,7 @@ from .findings import DataAudit, Finding, sorted_findings
 from .flips import flip_findings, implicit_margins
 from .groups import group_findings
 from .leakage import leak_findings
-from .ledger import Ledger, LedgerBuilder, Located
+from .ledger import Ledger, LedgerBuilder, Places
 from .repeats import repeat_findings
 from .texts import scan, text_findings
 from .tokens import TokenScanner, token_findings
@@ -52,7 +52,7 @@ def check_data(
     flipped label that no second judgement, third response or model contradicts.
 
     Args:
-        pairs: the pairs, or an iterable of chunks of them, of which some 280 bytes a pair
+        pairs: the pairs, or an iterable of chunks of them, of which some 260 bytes a pair
             are kept; row numbers run through all chunks.
         tokenizer: a transformers tokenizer (or one called alike), for tokens at the seam of
             prompt and response, EOS, BOS and truncation; these are left out without it.
@@ -107,7 +107,7 @@ def check_data(
 
 
 def _read(pairs: Chunks, scanner: TokenScanner | None, *, scan_texts: bool = True) -> Ledger:
-    builder, scanned = LedgerBuilder(), dict[str, list[Located]]()
+    builder, scanned = LedgerBuilder(), dict[str, Places]()
     for chunk in [pairs] if isinstance(pairs, Preferences) else pairs:
         read = builder.add(chunk)
         if scan_texts:

@@ -53,18 +53,30 @@ def cycle_findings(ledger: Ledger) -> list[Finding]:
 
 def _edges(ledger: Ledger) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Rows and nodes of each preference, better response first; contradicted ones left out."""
-    vote = votes(ledger)
     judge = np.where(ledger.annotator >= 0, ledger.annotator, ledger.group)
     place = mix(ledger.exact[:, 0], judge.astype(np.uint64))
-    nodes = np.stack([mix(place, ledger.exact[:, part]) for part in (1, 2)])
+    often = _at_least_three(place)
+    place, vote = place[often], votes(ledger)[often]
+    nodes = np.stack([mix(place, ledger.exact[often, part]) for part in (1, 2)])
     code = np.unique(nodes, return_inverse=True)[1].reshape(nodes.shape)
-    swapped = ledger.label_prob < 0.5
+    swapped = ledger.label_prob[often] < 0.5
     tail, head = np.where(swapped, code[1], code[0]), np.where(swapped, code[0], code[1])
-    size = np.int64(code.max() + 1)
+    size = np.int64(code.max(initial=0) + 1)
     both = np.isin(tail * size + head, head * size + tail)
     rows = np.flatnonzero((vote != TIE) & ~both & (tail != head))
     key, first = np.unique((tail * size + head)[rows], return_index=True)
-    return rows[first], key // size, key % size
+    return often[rows[first]], key // size, key % size
+
+
+def _at_least_three(place: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Rows, rising, whose key stands in three rows or more: the fewest that make a circle."""
+    order = np.argsort(place, kind="stable")
+    ranked = place[order]
+    third = np.flatnonzero(ranked[2:] == ranked[:-2])
+    kept = np.zeros(len(place), dtype=np.bool_)
+    for offset in range(3):
+        kept[order[third + offset]] = True
+    return np.flatnonzero(kept)
 
 
 def _on_circle(tail: NDArray[np.int64], head: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -45,8 +45,8 @@ def flip_findings(ledger: Ledger, margin: NDArray[np.float64], confidence: float
     """
     posterior = np.full(len(ledger), np.nan)
     rates: dict[str, FlipRate] = {}
-    members = ledger.members() or {"all": np.ones(len(ledger), dtype=np.bool_)}
-    for name, member in members.items():
+    everyone = [("all", np.ones(len(ledger), dtype=np.bool_))]
+    for name, member in ledger.members() if ledger.groups else everyone:
         used = member & np.isfinite(margin) & (ledger.label_prob != 0.5)
         if used.sum() >= _FEWEST:
             rates[name] = from_margins(margin[used], confidence=confidence, scale="fixed")

@@ -23,7 +23,7 @@ def group_findings(ledger: Ledger, confidence: float) -> list[Finding]:
     if (ledger.group < 0).all():
         what = "The pairs have no group column."
         return [Finding("no_groups", "note", what, len(ledger))]
-    sizes = {name: int(member.sum()) for name, member in ledger.members().items()}
+    sizes = {name: int(member.sum()) for name, member in ledger.members()}
     found = _missing(ledger)
     if len(sizes) == 1:
         what = f"All {len(ledger)} pairs are of the group {next(iter(sizes))!r}."

@@ -1,13 +1,14 @@
 """One row of numbers per pair, gathered chunk by chunk; texts are read once and let go.
 
-Some 280 bytes remain of a pair, so that a set larger than memory can be audited from a
+Some 260 bytes remain of a pair, so that a set larger than memory can be audited from a
 stream of chunks.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast, final
 
@@ -18,6 +19,14 @@ from ...data import Preferences, Text
 from .sketch import code_points, normalised, sketch
 
 PARTS = ("prompt", "chosen", "rejected")
+_DEFAULTS = {
+    "group": np.int32(-1),
+    "annotator": np.int32(-1),
+    "label_prob": np.float64(1),
+    "weight": np.float64(1),
+    "first": np.int8(-1),
+}
+"""Values of the columns that pairs need not have."""
 _TURNS = ("\n\nAssistant:", "<|im_start|>assistant", "[/INST]", "<|assistant|>")
 
 
@@ -38,6 +47,29 @@ class Located(NamedTuple):
     example: str = ""
 
 
+_EXAMPLES = 5
+
+
+@final
+class Places:
+    """Rows of one kind of trouble, eight bytes each, with the first offending texts."""
+
+    def __init__(self) -> None:
+        self._rows = array("q")
+        self.examples: list[str] = []
+
+    def add(self, row: int, example: str = "") -> None:
+        """Note a row; of the texts only the first few are kept."""
+        self._rows.append(row)
+        if example and len(self.examples) < _EXAMPLES:
+            self.examples.append(example)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """The rows in the order noted."""
+        return np.array(self._rows, dtype=np.int64)
+
+
 @final
 @dataclass(frozen=True)
 class Ledger:
@@ -51,12 +83,13 @@ class Ledger:
         sketches: uint16 ``(N, 3, 32)``.
         group: int32 ``(N,)``, index into ``groups``; ``-1`` where there is no column.
         annotator: int32 ``(N,)``, index of the annotator; ``-1`` where there is no column.
-        label_prob: float64 ``(N,)``; 1 where there is no column.
+        label_prob: float64 ``(N,)``; 1 where there is no column. A column that no chunk
+            has is one number, shown N times.
         weight: float64 ``(N,)``; 1 where there is no column.
         first: int8 ``(N,)``: 1 chosen shown first, 0 second, -1 unknown.
         groups: names of the groups.
         names: pair ids, or ``None`` if they are row numbers.
-        scanned: rows with their texts, by kind of finding.
+        scanned: rows with the first of their texts, by kind of finding.
         tokens: int32 ``(N, 3)`` where a tokenizer was given; ``-1`` where a row has none.
     """
 
@@ -72,7 +105,7 @@ class Ledger:
     first: NDArray[np.int8]
     groups: Sequence[str]
     names: Sequence[str] | None
-    scanned: Mapping[str, Sequence[Located]] = field(default_factory=dict[str, list[Located]])
+    scanned: Mapping[str, Places] = field(default_factory=dict[str, Places])
     tokens: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
@@ -84,11 +117,12 @@ class Ledger:
         counts = np.bincount(codes[codes >= 0], minlength=len(self.groups))
         return {name: int(n) for name, n in zip(self.groups, counts, strict=True) if n}
 
-    def members(self) -> dict[str, NDArray[np.bool_]]:
-        """Which rows belong to each group, largest first; empty without groups."""
+    def members(self) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+        """Which rows belong to each group, largest first, one group at a time."""
         counts = np.bincount(self.group[self.group >= 0], minlength=len(self.groups))
         order: list[int] = np.argsort(-counts, kind="stable").tolist()
-        return {self.groups[code]: self.group == code for code in order}
+        for code in order:
+            yield self.groups[code], self.group == code
 
 
 @final
@@ -98,7 +132,8 @@ class LedgerBuilder:
     def __init__(self) -> None:
         self.size = 0
         self.source = ""
-        self._columns: dict[str, list[NDArray[Any]]] = {}
+        self._columns: dict[str, list[NDArray[Any] | None]] = {}
+        self._sizes: list[int] = []
         self._codes: dict[str, dict[str, int]] = {"group": {}, "annotator": {}}
         self._names: list[str] = []
         self._numbered = True
@@ -113,16 +148,17 @@ class LedgerBuilder:
         self._add_texts(read)
         self._add_labels(pairs)
         self._add_names(pairs)
+        self._sizes.append(len(pairs))
         self.size += len(pairs)
         return read
 
     def close(
         self,
-        scanned: Mapping[str, Sequence[Located]] | None = None,
+        scanned: Mapping[str, Places] | None = None,
         tokens: NDArray[np.int32] | None = None,
     ) -> Ledger:
         """The ledger of all chunks; column by column, so that little is held twice."""
-        columns = {name: np.concatenate(self._columns.pop(name)) for name in list(self._columns)}
+        columns = {name: self._joined(name) for name in list(self._columns)}
         return Ledger(
             source=self.source,
             groups=list(self._codes["group"]),
@@ -132,6 +168,21 @@ class LedgerBuilder:
             **columns,
         )
 
+    def _joined(self, name: str) -> NDArray[Any]:
+        """One column of all chunks, each of which is let go once it is copied."""
+        parts = self._columns.pop(name)
+        default = _DEFAULTS.get(name)
+        if default is not None and all(part is None for part in parts):
+            return np.broadcast_to(default, (self.size,))
+        found = next(part for part in parts if part is not None)
+        whole = np.empty((self.size, *found.shape[1:]), dtype=found.dtype)
+        start = 0
+        for place, size in enumerate(self._sizes):
+            part = parts[place]
+            whole[start : start + size] = default if part is None else part
+            parts[place], start = None, start + size
+        return whole
+
     def _add_texts(self, read: Sequence[Pair]) -> None:
         noted = [_noted(pair) for pair in read]
         for position, name in enumerate(("exact", "form")):
@@ -140,23 +191,22 @@ class LedgerBuilder:
         self._add("sketches", np.array([row[3] for row in noted], dtype=np.uint16))
 
     def _add_labels(self, pairs: Preferences) -> None:
-        size = len(pairs)
         for name in ("group", "annotator"):
             column: Sequence[str] | None = getattr(pairs, name)
             codes = self._codes[name]
-            coded = (
-                [-1] * size if column is None else [codes.setdefault(v, len(codes)) for v in column]
-            )
-            self._add(name, np.array(coded, dtype=np.int32))
+            coded = None if column is None else [codes.setdefault(v, len(codes)) for v in column]
+            self._add(name, None if coded is None else np.array(coded, dtype=np.int32))
         for name in ("label_prob", "weight"):
-            column = getattr(pairs, name)
-            self._add(name, np.ones(size) if column is None else np.asarray(column))
+            given: NDArray[np.float64] | None = getattr(pairs, name)
+            self._add(name, given)
         first = pairs.chosen_first
-        self._add("first", np.full(size, -1, np.int8) if first is None else first.astype(np.int8))
+        self._add("first", None if first is None else first.astype(np.int8))
 
     def _add_names(self, pairs: Preferences) -> None:
-        expected = list(map(str, range(len(pairs))))
-        numbered = list(pairs.pair_id) == expected
+        numbered = any(
+            all(name == str(start + i) for i, name in enumerate(pairs.pair_id))
+            for start in {0, self.size}  # rows counted in the chunk, or from the start
+        )
         if numbered and self._numbered:
             return
         if self._numbered:  # the first chunk with ids of its own
@@ -166,7 +216,7 @@ class LedgerBuilder:
             map(str, range(self.size, self.size + len(pairs))) if numbered else pairs.pair_id
         )
 
-    def _add(self, name: str, values: NDArray[Any]) -> None:
+    def _add(self, name: str, values: NDArray[Any] | None) -> None:
         self._columns.setdefault(name, []).append(values)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..noise import from_double_annotation
 from .findings import Finding, pairs_of, percent, percents
 from .ledger import Ledger
-from .sketch import ALIKE, bands, likeness, mix
+from .sketch import ALIKE, N_BANDS, keys, likeness, mix, slots
 from .votes import TIE, items, vote_counts, votes
 
 _CLUSTERS_KEPT = 1000
@@ -51,7 +51,7 @@ def _near_duplicates(ledger: Ledger) -> list[Finding]:
     """Pairs of which prompt and both responses are nearly those of an earlier one."""
     item = items(ledger)
     own = np.flatnonzero(_first_with(item) == np.arange(len(ledger)))
-    links = _links(ledger.sketches if len(own) == len(ledger) else ledger.sketches[own])
+    links = _links(ledger.sketches, own)
     if not len(links):
         return []
     first = own[_components(links, len(own))]
@@ -76,22 +76,35 @@ def _near_duplicates(ledger: Ledger) -> list[Finding]:
     ]
 
 
-def _links(sketches: NDArray[np.uint16]) -> NDArray[np.int64]:
-    """Alike rows ``(L, 2)``: those that share a band of the prompt and of the responses."""
-    both = np.minimum(sketches[:, 1], sketches[:, 2])  # sketch of the two responses' union
-    found: list[NDArray[np.int64]] = []
-    answers = list(bands(both))
-    for prompt in bands(sketches[:, 0]):
-        for answer in answers:
-            order, start = _sorted_runs(mix(prompt, answer))
-            # Each row meets the first of its run and the one before it: linear, not quadratic.
-            for other in (order[start], np.roll(order, 1)):
-                inside = (start < np.arange(len(order))) & (other != order)
-                found.append(np.stack([other[inside], order[inside]], axis=1))
-    if not found:
-        return np.empty((0, 2), dtype=np.int64)
-    pairs = np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
-    return pairs[_alike(sketches, pairs[:, 0], pairs[:, 1])]
+def _links(sketches: NDArray[np.uint16], own: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Alike places ``(L, 2)`` in ``own``: rows that share a band of prompt and responses.
+
+    Links are checked band by band, so that only those that hold are kept.
+    """
+    links = np.empty((0, 2), dtype=np.int64)
+    for answer in range(N_BANDS):
+        # The smaller of two sketches is that of the union of the two responses.
+        responses = np.minimum(slots(sketches[:, 1], answer), slots(sketches[:, 2], answer))
+        answers = keys(responses)[own]
+        for prompt in range(N_BANDS):
+            prompts = keys(slots(sketches[:, 0], prompt))[own]
+            found = _candidates(mix(prompts, answers))
+            found = found[_alike(sketches, own[found[:, 0]], own[found[:, 1]])]
+            if len(found):
+                links = np.unique(np.concatenate([links, found]), axis=0)
+    return links
+
+
+def _candidates(key: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Places ``(L, 2)`` with one key: each with the first of its run and the one before it.
+
+    Linear in the number of rows, however long the runs.
+    """
+    order, start = _sorted_runs(key)
+    again = np.flatnonzero(start < np.arange(len(order)))
+    row, first, before = order[again], order[start[again]], order[again - 1]
+    found = np.stack([np.concatenate([first, before]), np.concatenate([row, row])], axis=1)
+    return np.unique(np.sort(found, axis=1), axis=0)
 
 
 def _alike(
@@ -131,7 +144,7 @@ def _conflicts(ledger: Ledger, confidence: float) -> list[Finding]:
     alone = bool((ledger.annotator < 0).all())
     groups = [
         {"name": name, **found}
-        for name, member in ledger.members().items()
+        for name, member in ledger.members()
         if (found := _agreement(vote_counts(item[member], vote[member])[:, :TIE], confidence))
     ]
     return [

@@ -20,6 +20,7 @@ ALIKE = 0.8
 _SHINGLE = 5
 _FEWEST = 64  # shingles; in a shorter text one changed word makes it another text
 _BAND = 4  # bins of 16 bits, so that a band is one 64-bit key
+N_BANDS = BINS // _BAND
 _EDGES = np.arange(BINS, dtype=np.uint64) << np.uint64(59)
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _OUTER = " \t\n.,;:!?\"'`*_"
@@ -58,9 +59,18 @@ def sketch(units: NDArray[np.uint32], identity: int) -> Sketch:
 
 def bands(sketches: NDArray[np.uint16]) -> Iterator[NDArray[np.uint64]]:
     """Keys ``(N,)`` of each band; alike texts share at least one with probability 0.98."""
-    keys = np.ascontiguousarray(sketches).view(np.uint64)
-    for band in range(BINS // _BAND):
-        yield keys[:, band]
+    for band in range(N_BANDS):
+        yield keys(slots(sketches, band))
+
+
+def slots(sketches: NDArray[np.uint16], band: int) -> NDArray[np.uint16]:
+    """The bins ``(N, 4)`` of one band."""
+    return sketches[:, band * _BAND : (band + 1) * _BAND]
+
+
+def keys(bins: NDArray[np.uint16]) -> NDArray[np.uint64]:
+    """One key ``(N,)`` for the bins of a band."""
+    return np.ascontiguousarray(bins).view(np.uint64)[:, 0]
 
 
 def likeness(first: NDArray[np.uint16], second: NDArray[np.uint16]) -> NDArray[np.float64]:

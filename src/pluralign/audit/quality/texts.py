@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...rules import shown
 from .findings import Finding, Severity, pairs_of
-from .ledger import PARTS, Ledger, Located, Pair
+from .ledger import PARTS, Ledger, Pair, Places
 
 _MARKERS = re.compile(
     r"\n\n(?:Human|Assistant):|<\|[a-z_]{3,20}\|>|\[/?INST\]|<</?SYS>>"
@@ -59,26 +60,30 @@ _WORDS: dict[str, _Words] = {
 }
 
 
-def scan(pairs: Iterable[Pair], found: dict[str, list[Located]]) -> None:
+def scan(pairs: Iterable[Pair], found: dict[str, Places]) -> None:
     """Add what is wrong with each pair to ``found``, by kind, with the offending text."""
     for pair in pairs:
         if pair.ids:
             if pair.sources[1] == pair.sources[2]:
-                found.setdefault("identical_responses", []).append(Located(pair.row))
+                found.setdefault("identical_responses", Places()).add(pair.row)
             continue
         problems: dict[str, str] = {}
         for key, example in (*_text_problems(pair), *_seam_problems(pair)):
             problems.setdefault(key, example)
         for key, example in problems.items():
-            found.setdefault(key, []).append(Located(pair.row, example))
+            found.setdefault(key, Places()).add(pair.row, example)
 
 
 def text_findings(ledger: Ledger) -> list[Finding]:
     """Findings of :func:`scan`, and texts that are far longer than the others."""
-    scanned = {key: list(ledger.scanned.get(key, ())) for key in _WORDS}
-    scanned["blank"] += _blank_prompts(ledger)
-    scanned["same_but_for_form"] += _same_form(ledger)
-    found = [_finding(key, located, ledger) for key, located in scanned.items() if located]
+    more = {"blank": _blank_prompts(ledger), "same_but_for_form": _same_form(ledger)}
+    found: list[Finding] = []
+    for key in _WORDS:
+        places = ledger.scanned.get(key, Places())
+        rows = np.union1d(places.rows, more.get(key, places.rows))
+        if len(rows):
+            examples = places.examples or (["prompt: ''"] if key == "blank" else [])
+            found.append(_finding(key, rows, examples, ledger))
     return found + _long_texts(ledger)
 
 
@@ -152,33 +157,29 @@ def _parting(chosen: str, rejected: str) -> str:
     return f"chosen goes on {shown(chosen[:30], 40)}, rejected {shown(rejected[:30], 40)}"
 
 
-def _blank_prompts(ledger: Ledger) -> list[Located]:
+def _blank_prompts(ledger: Ledger) -> NDArray[np.int64]:
     """Rows without a prompt, if others have one (all without: the implicit form)."""
     blank = np.flatnonzero(ledger.length[:, 0] == 0)
     if len(blank) == len(ledger):
-        return []
-    implicit = {place.row for place in ledger.scanned.get("prompts_differ", ())}
-    return [Located(row, "prompt: ''") for row in blank.tolist() if row not in implicit]
+        return blank[:0]
+    return np.setdiff1d(blank, ledger.scanned.get("prompts_differ", Places()).rows)
 
 
-def _same_form(ledger: Ledger) -> list[Located]:
+def _same_form(ledger: Ledger) -> NDArray[np.int64]:
     """Rows with responses that are equal as a reader reads them, but not as text."""
     same = np.flatnonzero(ledger.form[:, 1] == ledger.form[:, 2])
-    identical = {place.row for place in ledger.scanned.get("identical_responses", ())}
-    return [Located(row) for row in same.tolist() if row not in identical]
+    return np.setdiff1d(same, ledger.scanned.get("identical_responses", Places()).rows)
 
 
-def _finding(key: str, located: Sequence[Located], ledger: Ledger) -> Finding:
-    rows = sorted({place.row for place in located})
+def _finding(key: str, rows: NDArray[np.int64], examples: Sequence[str], ledger: Ledger) -> Finding:
     words = _WORDS[key]
-    examples = [place.example for place in located if place.example][:5]
     return Finding(
         key,
         words.severity,
         f"{pairs_of(len(rows), len(ledger))} {words.what}.",
         len(rows),
-        tuple(rows),
-        data={"examples": examples, "groups": ledger.by_group(rows)},
+        tuple(rows.tolist()),
+        data={"examples": list(examples), "groups": ledger.by_group(rows)},
     )
 
 

@@ -100,7 +100,7 @@ def agreement_findings(ledger: Ledger, confidence: float, seed: int) -> list[Fin
     if not len(overall):
         return []
     groups: list[dict[str, Any]] = []
-    for name, member in ledger.members().items():
+    for name, member in ledger.members():
         table = _judged_twice(vote_counts(unit[member[keep]], vote[member[keep]]))
         if len(table):
             groups.append({"name": name, **bootstrap(table, _alpha, confidence, seed)})
