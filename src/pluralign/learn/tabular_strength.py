@@ -83,13 +83,17 @@ class StrengthTable:
             values.std(0, ddof=1) / np.sqrt(len(seeds)) if len(seeds) > 1 else np.zeros(3)
             for values in found
         ]
-        rows = tuple(
+        rows = [
             StrengthRow(
-                strength, *mean.tolist(), *error.tolist(), len(seeds), _on_front(mean, means)
+                strength,
+                *(float(mean[0]), float(mean[1]), float(mean[2])),
+                *(float(error[0]), float(error[1]), float(error[2])),
+                len(seeds),
+                _on_front(mean, means),
             )
             for strength, mean, error in zip(grid, means, errors, strict=True)
-        )
-        return cls(rows)
+        ]
+        return cls(tuple(rows))
 
     def lambda_for_target(self, jsd: float) -> float:
         """The smallest strength whose mean divergence is at most ``jsd``.
