@@ -12,9 +12,13 @@ once, no padding, one projection of each response token, nothing recomputed that
 be); ``share`` is the measured ratio over it. Shares above 1 are the peer's work besides
 matrix products.
 
-    python benchmarks/preference_step.py [--quick] [--json] [--lora] [--checkpointing]
+    python benchmarks/preference_step.py [--json] [--lora] [--checkpointing]
     python benchmarks/preference_step.py --responses 4       # one prompt, two pairs each
     python benchmarks/preference_step.py --device cuda       # Qwen2.5-0.5B shape, bf16
+    python benchmarks/preference_step.py --smoke             # every path once, on a few tokens
+
+``--write NAME`` keeps the record as ``benchmarks/results/NAME.json``, scenario by scenario;
+``benchmarks/speed_page.py`` makes the tables of ``docs/speed.md`` from those.
 """
 
 from __future__ import annotations
@@ -54,6 +58,8 @@ from harness import (
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 BATCH = {"32": 4, "256": 4, "1024": 2, "4096": 1, "real": 8}
 REAL_PAIRS, REAL_LENGTH = 64, 1024
+RESULTS = Path(__file__).with_name("results")
+SEED = 0  # of weights, tokens and training
 TRL = ("trl_online", "trl_cached", "trl_compact")
 # Forward passes' worth of products for each token: with a backward pass, with a frozen
 # weight, and with recomputation.
@@ -275,6 +281,7 @@ def measure(scenario: str, setting: Setting, args: Any) -> list[dict[str, Any]]:
     found = []
     for variant in runs:
         row = {"prompt": scenario, "variant": variant, **spread(seen[variant])}
+        row["seconds"] = [round(s, 4) for s in seen[variant]]
         row["pairs_per_s"] = round(batch / row["s"], 3)
         wanted = operations(model, lengths, variant, args, batch) if variant in TRL else best
         row["ideal"] = round(wanted / best, 2)
@@ -287,6 +294,7 @@ def measure(scenario: str, setting: Setting, args: Any) -> list[dict[str, Any]]:
 def memory(variant: str, scenario: str, args: Any, folder: str) -> float:
     """Peak memory of two steps in a process of its own, MiB."""
     more = ["--lora"] * args.lora + ["--checkpointing"] * args.checkpointing
+    more += ["--smoke"] * args.smoke
     more += ["--responses", str(args.responses), "--device", args.device]
     child = ["--child", variant, "--model", folder, "--scenarios", scenario, *more]
     return float(in_child(__file__, *child))
@@ -320,14 +328,23 @@ def options() -> Any:
     parser.add_argument("--lora", action="store_true", help="on for both sides")
     parser.add_argument("--checkpointing", action="store_true", help="on for both sides")
     parser.add_argument("--no-memory", action="store_true", help="leave the processes out")
-    parser.add_argument("--quick", action="store_true", help="prompt 32, one round, no memory")
+    parser.add_argument("--smoke", action="store_true", help="one round of a few tokens")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--write", metavar="NAME", help="keep the record in benchmarks/results")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.quick:
-        args.scenarios, args.repeats, args.no_memory = "32", 1, True
+    if args.smoke:
+        shrink()
+        args.repeats = 1
     return args
+
+
+def shrink() -> None:
+    """Two pairs a step, of a few tokens: the figures mean nothing then."""
+    global RESPONSE, REAL_PAIRS, REAL_LENGTH
+    RESPONSE, REAL_PAIRS, REAL_LENGTH = 8, 4, 48
+    BATCH.update(dict.fromkeys(BATCH, 2))
 
 
 def main() -> None:
@@ -336,8 +353,12 @@ def main() -> None:
     warnings.simplefilter("ignore")
     if args.child:
         return child(args)
-    scenarios = [s for s in args.scenarios.split(",") if s != "real" or SHARED.is_dir()]
-    results: list[dict[str, Any]] = []
+    # A prompt has two responses in the real data, and the data may be absent.
+    real = SHARED.is_dir() and args.responses == 2
+    scenarios = [s for s in args.scenarios.split(",") if s != "real" or real]
+    settings = {k: getattr(args, k) for k in ("device", "lora", "checkpointing", "responses")}
+    record = {"bench": "preference_step", "machine": machine(args.device), "seed": SEED, **settings}
+    record["results"] = []
     with tempfile.TemporaryDirectory() as folder:
         # Children first, and even the model made by one: a process inherits its
         # parent's peak, so this one must still be small.
@@ -349,19 +370,37 @@ def main() -> None:
         }
         quiet()
         for scenario in scenarios:
-            results += measure(scenario, setting_of(Path(folder), args), args)
-    for row in results:
-        if peaks:
-            row["peak_mb"] = round(peaks[row["prompt"], row["variant"]])
+            found = measure(scenario, setting_of(Path(folder), args), args)
+            for row in found:
+                if peaks:
+                    row["peak_mb"] = round(peaks[scenario, row["variant"]])
+            record["results"] += found
+            keep(record, args.write)
     note("")
-    settings = {k: getattr(args, k) for k in ("device", "lora", "checkpointing", "responses")}
-    record = {"bench": "preference_step", "machine": machine(args.device), **settings}
-    record["results"] = results
     if args.json:
         return print(json.dumps(record))
-    shown = [{k: v for k, v in row.items() if k not in ("least", "most")} for row in results]
+    hidden = ("least", "most", "seconds")
+    shown = [{k: v for k, v in row.items() if k not in hidden} for row in record["results"]]
     table(f"Preference step, seconds of a step; {settings}", shown, ("prompt", "variant"))
     return None
+
+
+def keep(record: dict[str, Any], name: str | None) -> None:
+    """Write what has been measured so far, beside scenarios measured before in the same way."""
+    if name is None:
+        return
+    path = RESULTS / f"{name}.json"
+    rows = list(record["results"])
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if any(before[key] != record[key] for key in record if key != "results"):
+            raise SystemExit(f"{path} is of another machine, version or setting; give a new name.")
+        new = {row["prompt"] for row in rows}
+        rows += [row for row in before["results"] if row["prompt"] not in new]
+    rows.sort(key=lambda row: list(BATCH).index(row["prompt"]))
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps({**record, "results": rows}, indent=1) + "\n"
+    path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

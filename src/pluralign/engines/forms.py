@@ -21,7 +21,7 @@ from .packing import filled
 RULE = "fewest multiply-adds, counted from lengths; attention weighs {slowdown:g}"
 
 # Seconds of a multiply-add in attention over one in a matrix product, forward and backward.
-# CPU: measured 1.17 to 1.27 (docs/speed.md). CUDA: not measured.
+# CPU: measured 1.2 to 1.5 (docs/speed.md). CUDA: not measured.
 _SLOWDOWN = {"cpu": 1.25, "cuda": 2.0}
 _CAUSAL = 0.7  # of the pairs, which a causal kernel takes as long for as a masked one for all
 _GROUP_TOKENS = 1024
