@@ -314,9 +314,9 @@ LOSS_CAPTION: Final = (
 )
 
 CURVES_CAPTION: Final = (
-    "Ranking accuracy by group: on held-out pairs where they were evaluated more than once, else on "
-    "the pairs of the training steps, labels as recorded. The mean can rise while the worst-off "
-    "group stands still."
+    "Ranking accuracy by group: on held-out pairs where they were evaluated more than once, else "
+    "on the pairs of the training steps, labels as recorded. The mean can rise while the "
+    "worst-off group stands still."
 )
 
 MEASURES_CAPTION: Final = (
