@@ -132,8 +132,8 @@ class LedgerBuilder:
     def __init__(self) -> None:
         self.size = 0
         self.source = ""
-        self._columns: dict[str, list[NDArray[Any] | None]] = {}
-        self._sizes: list[int] = []
+        self._columns: dict[str, _Column] = {}
+        self._rows = 0  # of the chunk being added
         self._codes: dict[str, dict[str, int]] = {"group": {}, "annotator": {}}
         self._names: list[str] = []
         self._numbered = True
@@ -141,6 +141,7 @@ class LedgerBuilder:
     def add(self, pairs: Preferences) -> list[Pair]:
         """Note one chunk; returns its pairs as strings, for scanners of texts."""
         self.source = self.source or pairs.source
+        self._rows = len(pairs)
         read = [
             as_strings(self.size + i, texts)
             for i, texts in enumerate(zip(pairs.prompt, pairs.chosen, pairs.rejected, strict=True))
@@ -148,7 +149,6 @@ class LedgerBuilder:
         self._add_texts(read)
         self._add_labels(pairs)
         self._add_names(pairs)
-        self._sizes.append(len(pairs))
         self.size += len(pairs)
         return read
 
@@ -158,7 +158,7 @@ class LedgerBuilder:
         tokens: NDArray[np.int32] | None = None,
     ) -> Ledger:
         """The ledger of all chunks; column by column, so that little is held twice."""
-        columns = {name: self._joined(name) for name in list(self._columns)}
+        columns = {name: self._whole(name) for name in (*_DEFAULTS, *self._columns)}
         return Ledger(
             source=self.source,
             groups=list(self._codes["group"]),
@@ -168,20 +168,10 @@ class LedgerBuilder:
             **columns,
         )
 
-    def _joined(self, name: str) -> NDArray[Any]:
-        """One column of all chunks, each of which is let go once it is copied."""
-        parts = self._columns.pop(name)
-        default = _DEFAULTS.get(name)
-        if default is not None and all(part is None for part in parts):
-            return np.broadcast_to(default, (self.size,))
-        found = next(part for part in parts if part is not None)
-        whole = np.empty((self.size, *found.shape[1:]), dtype=found.dtype)
-        start = 0
-        for place, size in enumerate(self._sizes):
-            part = parts[place]
-            whole[start : start + size] = default if part is None else part
-            parts[place], start = None, start + size
-        return whole
+    def _whole(self, name: str) -> NDArray[Any]:
+        if name in self._columns:
+            return self._columns[name].close()
+        return np.broadcast_to(_DEFAULTS[name], (self.size,))
 
     def _add_texts(self, read: Sequence[Pair]) -> None:
         noted = [_noted(pair) for pair in read]
@@ -217,7 +207,40 @@ class LedgerBuilder:
         )
 
     def _add(self, name: str, values: NDArray[Any] | None) -> None:
-        self._columns.setdefault(name, []).append(values)
+        """Note one chunk of a column; nothing is kept of one that no chunk has."""
+        if values is not None:
+            start = None if name in self._columns else _DEFAULTS.get(name)
+            column = self._columns.setdefault(name, _Column(values))
+            if start is not None and self.size:
+                column.add(np.full(self.size, start))
+            column.add(values)
+        elif name in self._columns:
+            self._columns[name].add(np.full(self._rows, _DEFAULTS[name]))
+
+
+@final
+class _Column:
+    """An array that grows in place, so that its rows are never held twice."""
+
+    def __init__(self, like: NDArray[Any]) -> None:
+        self._data = np.empty((0, *like.shape[1:]), dtype=like.dtype)
+        self._size = 0
+
+    def add(self, values: NDArray[Any]) -> None:
+        size = self._size + len(values)
+        if size > len(self._data):
+            self._reserve(size + size // 8)
+        self._data[self._size : size] = values
+        self._size = size
+
+    def close(self) -> NDArray[Any]:
+        """The whole column."""
+        self._reserve(self._size)
+        return self._data
+
+    def _reserve(self, size: int) -> None:
+        # The system moves pages instead of copying them; no view of the data is given out.
+        self._data.resize((size, *self._data.shape[1:]), refcheck=False)
 
 
 def as_strings(row: int, texts: tuple[Text, Text, Text]) -> Pair:
