@@ -196,6 +196,30 @@ def test_prompts_are_read_once_and_common_beginnings_once(tokenizer):
     assert read == [(1, common), (3, max(map(len, ids)) - common), (12, 1), (12, 1)]
 
 
+@pytest.mark.parametrize("batch_size", [64, 2])
+def test_several_prompts_with_several_directions_each(batch_size, tokenizer):
+    model = made("Llama", tokenizer)
+    template = PromptTemplate(attributes=("helpful", "brief"))
+    sampler = TransformersSampler(model, tokenizer, template=template, batch_size=batch_size)
+    longs = [PROMPTS[2], f"{PROMPTS[0]}, {PROMPTS[4]}: {PROMPTS[1]} {PROMPTS[0]}"]
+    prompts = [longs[0], longs[1]] * 3
+    directions = np.array([[np.cos(a), np.sin(a)] for a in (0.1, 0.2, 0.4, 0.5, 0.8, 0.9)])
+    params = SamplingParams(max_tokens=5)
+    begun = []
+    model.model.layers[0].register_forward_pre_hook(
+        lambda module, args: begun.append(tuple(args[0].shape[:2]))
+    )
+    together = sampler.sample(prompts, 1, params, directions)
+    read = [shape for shape in begun if shape[1] > 20]
+    least = min(len(tokenizer(text)["input_ids"]) for text in longs)
+    assert sum(shape[0] for shape in read if shape[1] >= least) == 2  # each text once
+    for prompt, direction, candidates in zip(prompts, directions, together, strict=True):
+        alone = TransformersSampler(model, tokenizer).sample(
+            [template.render(prompt, direction)], 1, params
+        )
+        assert alone == [candidates]
+
+
 def test_a_direction_in_words_is_the_rendered_prompt(tokenizer):
     model = made("Llama", tokenizer)
     template = PromptTemplate(attributes=("helpful", "brief"))

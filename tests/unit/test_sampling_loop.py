@@ -96,7 +96,7 @@ def test_tokens_of_all_rows_are_bounded(texts, tokenizer):
 def test_stop_texts_are_found_across_tokens_and_within_characters(texts, tokenizer, stop):
     text = f"the cat — ⚠️ {stop} and more"
     tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
-    params = SamplingParams(max_tokens=99, stop=("never", stop))
+    params = SamplingParams(max_tokens=99, stop=(stop,))
     (job,), _ = said(texts, tokenizer, [tokens], params)
     assert job.finish == "stop"
     assert texts.without_stop(texts.answer(job.tokens), params.stop) == "the cat — ⚠️ "

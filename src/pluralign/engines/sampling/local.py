@@ -177,6 +177,7 @@ class TransformersSampler:
             "form_difference": self._maker.difference,
             "form_refused": self._maker.reason,
             "context": self._limit,
+            "ends": sorted(self._texts.ends),
             "batch_size": self._size,
             "batch_tokens": self._tokens,
         }
