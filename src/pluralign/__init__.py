@@ -40,8 +40,10 @@ _HOME = {
     **dict.fromkeys(
         ("PreferenceTrainer", "RewardTrainer", "SFTTrainer", "TrainingConfig"), "learn"
     ),
+    "DirectionalSelection": "steer",
+    "PromptTemplate": "engines.sampling",
 }
-_PACKAGES = ("objectives", "engines", "datasets", "audit", "learn")
+_PACKAGES = ("objectives", "engines", "datasets", "steer", "audit", "learn")
 
 __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "__version__",

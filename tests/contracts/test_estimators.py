@@ -11,7 +11,7 @@ from pluralign import ParameterError, catalog
 
 
 def made(part, example):
-    package, _, name = part.name.partition(".")
+    package, _, name = part.name.rpartition(".")
     return getattr(importlib.import_module(f"pluralign.{package}"), name)(**example)
 
 

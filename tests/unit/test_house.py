@@ -40,7 +40,7 @@ LONG_FILES = {
 }
 LONG_FUNCTIONS: dict[str, str] = {}
 LONG_CLOSURES = {
-    "dependence": "one formula, five ways to compute it: cells, halving, blocks, pairs, projections",
+    "dependence": "one formula, five ways to it: cells, halving, blocks, pairs, projections",
 }
 
 

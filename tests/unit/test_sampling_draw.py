@@ -92,12 +92,12 @@ def test_draws_follow_the_law(vocabulary, temperature, top_p, top_k):
 
 def test_a_nucleus_wider_than_what_is_sorted_first():
     torch.manual_seed(0)
-    logits = 0.3 * torch.randn(3000)  # nine tenths of the mass need over two thousand tokens
+    logits = 0.3 * torch.randn(1000)  # nine tenths of the mass need most of the tokens
     p = law(logits, 1.0, 0.9, None)
-    assert (p > 0).sum() > 2000
-    tokens = drawn(logits, 30_000, top_p=0.9)
+    assert (p > 0).sum() > 700
+    tokens = drawn(logits, 10_000, top_p=0.9)
     assert fits(tokens, p) > 1e-4
-    assert len(tokens.unique()) > 1500
+    assert len(tokens.unique()) > 600
 
 
 def test_a_wrong_law_is_noticed():

@@ -199,6 +199,14 @@ def test_the_model_is_left_as_it_was(model, tokenizer):
     assert not model.model.layers[1]._forward_hooks
 
 
+@pytest.mark.parametrize(
+    ("known", "name"), [("", "LlamaForCausalLM"), ("/a/b/mine", "mine"), ("org/m", "org/m")]
+)
+def test_its_name_tells_the_model_and_no_folder(known, name, model, tokenizer, monkeypatch):
+    monkeypatch.setattr(model.config, "_name_or_path", known)
+    assert TransformersSampler(model, tokenizer).name == f"transformers:{name}"
+
+
 def test_refusals(model, tokenizer):
     template = PromptTemplate(attributes=("a", "b"))
     steering = Steering("model.layers.1", np.zeros((2, 32)))

@@ -41,7 +41,7 @@ def expected_max(means: ArrayLike, sds: ArrayLike = 1.0) -> float:
 
 def expected_gap(
     means: ArrayLike,
-    sds: ArrayLike,
+    sds: ArrayLike = 1.0,
     *,
     base_mean: float,
     base_sd: float,
@@ -97,7 +97,7 @@ def gap_integral(best: Cdf, base: Cdf, k: int, edges: ArrayLike) -> float:
 
 def win_probability(
     means: ArrayLike,
-    sds: ArrayLike,
+    sds: ArrayLike = 1.0,
     *,
     base_mean: float,
     base_sd: float,

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, final
 
 import numpy as np
@@ -166,8 +167,9 @@ class TransformersSampler:
     @property
     def name(self) -> str:
         """Back-end and model."""
-        known = getattr(self._core.config, "name_or_path", "")
-        return f"transformers:{known or type(self._core).__name__}"
+        known = Path(getattr(self._core.config, "name_or_path", ""))
+        told = known.name if known.is_absolute() else known.as_posix() if known.name else ""
+        return f"transformers:{told or type(self._core).__name__}"
 
     def describe(self) -> dict[str, Any]:
         """What was chosen and what the check found, for the record of a run."""
