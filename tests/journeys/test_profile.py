@@ -2,13 +2,16 @@
 
 import gzip
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
+from typer.testing import CliRunner
 
+from pluralign.cli.app import app
 from pluralign.learn import PreferenceTrainer
 from pluralign.learn.profile import PARTS, Profile, breakdown_of, part_of
 from pluralign.objectives import DPO
@@ -124,3 +127,17 @@ def test_on_a_gpu_time_is_that_of_kernels():
         ("aten::mm", pytest.approx(400e-6), 1.0),
         ("aten::add", pytest.approx(100e-6), 0.5),
     )
+
+
+def test_the_command_profiles_each_tuning(tmp_path):
+    quick = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
+    small = ["data.options={n_train: 160, n_eval: 40, n_sft: 64, n_gold: 100}"]
+    small += ["training.per_device_train_batch_size=8", "model.hidden_size=16"]
+    small += [f"output_dir={tmp_path / 'run'}"]
+    told = [word for setting in small for word in ("--set", setting)]
+    done = CliRunner().invoke(app, ["run", str(quick), "--profile", *told])
+    assert done.exit_code == 0, done.output
+    for name in ("dpo", "rdpo"):
+        page = (tmp_path / "run" / "profile" / name / "profile.md").read_text()
+        assert "| forward |" in page
+        assert "| optimiser |" in page

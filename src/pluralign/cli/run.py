@@ -20,6 +20,9 @@ def run(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier run in the same place.")
     ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Record where the time of a few steps goes.")
+    ] = False,
     as_json: JsonOption = False,
     *,
     reading: Reading,
@@ -28,11 +31,14 @@ def run(
     checked = recipe_of(recipe, settings or [], reading)
     from ..study import run_recipe
 
-    result = run_recipe(checked, overwrite=overwrite, quiet=as_json)
+    result = run_recipe(checked, overwrite=overwrite, quiet=as_json, profile=profile)
     if as_json:
         print_json(result.record)
         return
     print_audit(result.record)
+    if profile:
+        folder = result.directory / "profile"
+        console.print(f"profile: {folder}", highlight=False, soft_wrap=True)
     console.print(f"report: {result.report}", highlight=False, soft_wrap=True)
 
 

@@ -26,6 +26,7 @@ from ..files import write_json, write_text
 from ..learn import PreferenceTrainer, SFTTrainer, precompute, score_pairs, tiny_model
 from ..learn.adapters import lora_config
 from ..learn.config import TrainingConfig
+from ..learn.profile import Profile
 from ..learn.record import described
 from ..objectives import PairObjective
 from ..provenance import provenance
@@ -44,13 +45,17 @@ HIGHEST = 0.4
 """Highest flip rate to train with; above it the noise of the gradient grows 25-fold."""
 
 
-def run_recipe(recipe: Recipe, *, overwrite: bool = False, quiet: bool = False) -> RunResult:
+def run_recipe(
+    recipe: Recipe, *, overwrite: bool = False, quiet: bool = False, profile: bool = False
+) -> RunResult:
     """Run a recipe from data to report.
 
     Args:
         recipe: a checked recipe.
         overwrite: replace the directory of an earlier run.
         quiet: print nothing but progress bars.
+        profile: record where the time of a few steps of each preference tuning goes
+            (``profile/NAME/profile.md`` and a trace), which slows those steps down.
 
     Returns:
         The record, and where the report lies.
@@ -62,7 +67,7 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, quiet: bool = False) 
     directory = Path(recipe.output_dir)
     _refuse_occupied(directory, overwrite)
     _refuse_within(directory, recipe)
-    return _Run(recipe, directory, Console(quiet=quiet)).result()
+    return _Run(recipe, directory, Console(quiet=quiet), profile).result()
 
 
 def _refuse_occupied(directory: Path, overwrite: bool) -> None:
@@ -103,10 +108,11 @@ def _refuse_within(directory: Path, recipe: Recipe) -> None:
 class _Run:
     """The steps of one run, with what they share."""
 
-    def __init__(self, recipe: Recipe, directory: Path, console: Console) -> None:
+    def __init__(self, recipe: Recipe, directory: Path, console: Console, profile: bool) -> None:
         self.recipe = recipe
         self.directory = directory
         self.console = console
+        self.profile = profile
         self.rates: dict[str, FlipRate] = {}
         self.scored: dict[str, ScoredPairs] = {}
         self.reference: ReferenceCache | None = None
@@ -185,6 +191,7 @@ class _Run:
             eval_pairs=material.held_out,
             reference=self.reference or "initial",
             peft_config=None if rank is None else lora_config(rank),
+            callbacks=[Profile(self.directory / "profile" / name)] if self.profile else (),
         )
         # All models start from the same weights, so the first one's reference serves all.
         self.reference = self.reference or trainer.reference_cache()
