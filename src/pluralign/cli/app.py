@@ -13,7 +13,7 @@ import typer
 
 from .. import __version__
 from ..errors import DataError, IncompatibleError, ParameterError
-from . import audit, check, cite, env, list_, precompute, run, show
+from . import audit, check, cite, env, list_, precompute, run, sample, show, steer
 from .console import WRONG_INPUT, console, fail
 
 EXTRAS = {
@@ -48,6 +48,8 @@ app.command("check")(check.check)
 app.command("run")(run.run)
 app.command("precompute")(precompute.precompute)
 app.command("audit")(audit.audit)
+app.command("sample")(sample.sample)
+app.command("steer")(steer.steer)
 app.command("cite")(cite.cite)
 app.command("env")(env.env)
 

@@ -1,5 +1,6 @@
 """The report of a run: one self-contained page, plots first."""
 
 from .page import write_report
+from .steering import write_steering_report
 
-__all__ = ["write_report"]
+__all__ = ["write_report", "write_steering_report"]

@@ -82,7 +82,7 @@ def render(run: Run) -> str:
     line, details = headline(run)
     sections = [made for make in SECTIONS if (made := make(run)) is not None]
     return (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             run=run,
@@ -95,8 +95,8 @@ def render(run: Run) -> str:
             notes=METHOD_NOTES,
             texts_note=TEXTS_NOTE,
             methods=_interval_methods(run),
-            origin=_origin(run),
-            policy=_policy(),
+            origin=origin_of(run),
+            policy=policy(),
         )
     )
 
@@ -151,12 +151,12 @@ def _facts(run: Run) -> list[str]:
         plain(run.data["source"], 80) if run.data.get("source") else "",
         count(None if held_out is None else int(held_out), "held-out pair"),
         count(len(cast(Mapping[str, int], groups)), "group") if groups else "",
-        _day(run.created),
+        day(run.created),
     ]
     return [fact for fact in told if fact]
 
 
-def _day(created: str) -> str:
+def day(created: str) -> str:
     """The date of an ISO time; another text stays as it is."""
     try:
         return datetime.fromisoformat(created).date().isoformat()
@@ -182,7 +182,8 @@ class Origin:
     recipe: str
 
 
-def _origin(run: Run) -> Origin:
+def origin_of(run: Run) -> Origin:
+    """What a reader needs to make the run again."""
     known = run.provenance
     facts = {
         "data": run.data.get("source"),
@@ -216,13 +217,14 @@ def _fact(value: object) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates of the pages; every text is escaped."""
     loader = PackageLoader("pluralign.audit.report", package_path="")
     return Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
 
 @cache
-def _policy() -> str:
+def policy() -> str:
     """What the page may do: run and style itself with exactly these texts, and load nothing."""
     allowed = {
         "script-src": ("page.js",),
@@ -235,5 +237,5 @@ def _policy() -> str:
 
 
 def _digest(name: str) -> str:
-    text = _environment().get_template(name).render()
+    text = environment().get_template(name).render()
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
