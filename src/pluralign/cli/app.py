@@ -1,6 +1,6 @@
 """The ``pluralign`` command: subcommands, and one place where errors become exit codes.
 
-Exit codes: 0 done, 1 a check failed, 2 the input is wrong.
+Exit codes: 0 done, 1 a check failed or a server is gone, 2 the input is wrong.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import typer
 from .. import __version__
 from ..errors import DataError, IncompatibleError, ParameterError
 from . import audit, check, cite, env, list_, precompute, run, sample, show, steer
-from .console import WRONG_INPUT, console, fail
+from .console import FAILED, WRONG_INPUT, console, fail
 
 EXTRAS = {
     **dict.fromkeys(
@@ -30,7 +30,10 @@ EXTRAS = {
         ),
         "language",
     ),
+    **dict.fromkeys(("httpx", "pyphen", "vaderSentiment"), "steer"),
+    "pandas": "tabular",
     "gguf": "smollm2",
+    "gradio": "studio",
     "trl": "trl",
 }
 """Which extra brings an optional package."""
@@ -71,6 +74,9 @@ def main() -> None:
     warnings.formatwarning = _one_line
     try:
         app()
+    except ConnectionError as error:  # nothing is wrong with the input; what is done is kept
+        fail(str(error))
+        sys.exit(FAILED)
     except (ParameterError, DataError, IncompatibleError, OSError) as error:
         fail(str(error))
         sys.exit(WRONG_INPUT)

@@ -41,9 +41,7 @@ def sample(
 ) -> None:
     """Draw candidates; killed and started again, it goes on where it was."""
     from ..engines.sampling.base import SamplingParams
-    from ..study.steering_prompts import read_prompts
-    from ..study.steering_sampling import sample_prompts
-    from ..study.steering_sections import SamplerSection
+    from ..study.steering import SamplerSection, read_prompts, sample_prompts
 
     params = SamplingParams(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
     weights = {name: _weight(name, value) for name, value in _parsed("--toward", toward).items()}

@@ -20,17 +20,16 @@ def steer(
     as_json: JsonOption = False,
 ) -> None:
     """Steer prompts by neighbouring directions; killed and started again, it goes on."""
-    from ..study.steering_recipe import load_steering
+    from ..study.steering import load_steering, run_steering
 
     checked = load_steering(recipe, settings or [])
-    from ..study.steering import run_steering
-
     result = run_steering(checked, overwrite=overwrite, quiet=as_json)
     if as_json:
         print_json(result.record)
         return
     print_steering(result.record)
     console.print(f"record: {result.directory / 'steering.json'}", highlight=False, soft_wrap=True)
+    console.print(f"report: {result.report}", highlight=False, soft_wrap=True)
 
 
 def print_steering(record: dict[str, Any]) -> None:

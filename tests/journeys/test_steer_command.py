@@ -1,0 +1,190 @@
+"""``pluralign steer`` and ``pluralign sample``: killed at any point, nothing lost or twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from stub_server import StubServer  # noqa: E402
+
+COMMAND = [sys.executable, "-c", "from pluralign.cli.app import main; main()"]
+WORLD = """
+name: trial
+seed: 3
+world: {name: fading, kappa: 1.5, prompts: 120, batch: 2}
+targets: {angles: [-20, 20, 45]}
+selection: {k: 5, spread: 30}
+coverage: {prompts: 20}
+audit: {n_bootstrap: 200}
+"""
+
+
+def command(*words):
+    return [*COMMAND, *map(str, words)]
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+
+
+def done(*words):
+    return subprocess.run(
+        command(*words), env=environment(), capture_output=True, text=True, timeout=60
+    )
+
+
+def kill_when(path, enough, *words):
+    """Start a command and kill it, without warning, when ``enough(text of path)``."""
+    with subprocess.Popen(
+        command(*words),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as run:
+        give_up = time.monotonic() + 50
+        while not (path.exists() and enough(path.read_text())):
+            assert run.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < give_up
+            time.sleep(0.002)
+        run.send_signal(signal.SIGKILL)
+        assert run.wait() == -signal.SIGKILL
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def results(directory):
+    found = json.loads((directory / "steering.json").read_text())
+    return {name: v for name, v in found.items() if name not in ("created", "provenance")}
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipes") / "trial.yaml"
+    path.write_text(WORLD)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(recipe, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("runs") / "whole"
+    ended = done("steer", recipe, "--set", f"output_dir={directory}")
+    assert ended.returncode == 0, ended.stderr
+    assert str(directory / "report.html") in ended.stdout
+    return directory
+
+
+def test_killed_twice_it_ends_as_if_it_never_was(recipe, whole, tmp_path):
+    directory = tmp_path / "run"
+    words = ("steer", recipe, "--set", f"output_dir={directory}")
+    kill_when(directory / "coverage.jsonl", lambda text: text.count("\n") >= 1, *words)
+    selections = directory / "selections.jsonl"
+    kill_when(selections, lambda text: text.count("\n") >= 30, *words)
+    kept = selections.read_bytes()
+    # What a kill in the middle of a write leaves:
+    selections.write_bytes(kept + b'{"target": 1, "prompt": 1')
+    ended = done(*words)
+    assert ended.returncode == 0, ended.stderr
+    assert selections.read_bytes().startswith(kept)
+    rows = lines(selections)
+    keys = [(row["prompt"], row["target"]) for row in rows]
+    assert len(keys) == len(set(keys)) == 120 * 3
+    by_key = {(row["prompt"], row["target"]): row for row in lines(whole / "selections.jsonl")}
+    assert {(row["prompt"], row["target"]): row for row in rows} == by_key
+    assert lines(directory / "coverage.jsonl") == lines(whole / "coverage.jsonl")
+    assert results(directory) == results(whole)
+
+
+def test_an_ended_run_is_not_done_again(recipe, whole):
+    before = (whole / "selections.jsonl").stat().st_mtime_ns
+    ended = done("steer", recipe, "--set", f"output_dir={whole}")
+    assert ended.returncode == 0, ended.stderr
+    assert (whole / "selections.jsonl").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [("seed=4", "seed: was 3, is 4"), ("selection.k=3", "selection.k: was 5, is 3")],
+)
+def test_another_recipe_does_not_go_on_with_it(recipe, whole, change, named):
+    before = (whole / "steering.json").read_bytes()
+    ended = done("steer", recipe, "--set", f"output_dir={whole}", "--set", change)
+    assert ended.returncode == 2
+    assert named in ended.stderr.replace("\n", " ")
+    assert "Traceback" not in ended.stderr
+    assert (whole / "steering.json").read_bytes() == before
+
+
+def test_a_directory_of_something_else_stays(recipe, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    for more in ((), ("--overwrite",)):
+        ended = done("steer", recipe, "--set", f"output_dir={tmp_path}", *more)
+        assert ended.returncode == 2
+        assert "holds no steering run" in ended.stderr.replace("\n", " ")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def asked(folder, n):
+    path = folder / "prompts.txt"
+    path.write_text("".join(f"prompt {i}\n" for i in range(n)))
+    return path
+
+
+def sampling(prompts, output, url, **options):
+    options = {"base_url": url, "backoff": 0.01, "retries": 1, "max_concurrency": 2, **options}
+    told = [word for name, value in options.items() for word in ("--option", f"{name}={value}")]
+    return (
+        "sample", prompts, "--output", output, "--sampler", "server", "--model", "stub",
+        "-n", 3, "--batch", 4, *told,
+    )  # fmt: skip
+
+
+def test_a_server_that_dies_ends_clearly_and_loses_nothing(tmp_path):
+    prompts, output = asked(tmp_path, 12), tmp_path / "candidates.jsonl"
+    server = StubServer(fault=lambda number, _: 503 if number >= 17 else None, models_status=503)
+    try:
+        ended = done(*sampling(prompts, output, server.url))
+        assert ended.returncode == 1, ended.stderr
+        assert "run again to go on" in ended.stderr.replace("\n", " ")
+        assert "Traceback" not in ended.stderr
+        finished = len(server.bodies)
+        server.fault, server.models_status = None, 200
+        ended = done(*sampling(prompts, output, server.url))
+        assert ended.returncode == 0, ended.stderr
+        answered_before = 17
+        assert len(server.bodies) - finished == 12 * 3 - answered_before
+    finally:
+        server.close()
+    rows = lines(output)
+    assert [row["prompt"] for row in rows] == [f"prompt {i}" for i in range(12)]
+    assert all(len(row["candidates"]) == 3 for row in rows)
+
+
+def test_sampling_killed_in_the_middle_asks_nothing_twice(tmp_path):
+    prompts = asked(tmp_path, 12)
+    server = StubServer()
+    try:
+        whole = tmp_path / "whole.jsonl"
+        assert done(*sampling(prompts, whole, server.url)).returncode == 0
+        server.bodies.clear()
+        server.fault = lambda number, _: time.sleep(0.05)
+        output = tmp_path / "killed.jsonl"
+        journal = tmp_path / "killed.jsonl.journal"
+        words = sampling(prompts, output, server.url)
+        kill_when(journal, lambda text: text.count("\n") >= 14, *words)
+        ended = done(*words)
+        assert ended.returncode == 0, ended.stderr
+        # Answers that were under way at the kill are the only ones asked for again.
+        assert 36 <= len(server.bodies) <= 36 + 2
+    finally:
+        server.close()
+    assert lines(output) == lines(whole)
