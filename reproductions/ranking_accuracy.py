@@ -199,8 +199,8 @@ def _who_turned(deficit: np.ndarray, scored: ScoredPairs, truth: np.ndarray) -> 
 def audited(models: list[str], data: str, limit: int) -> list[dict[str, Any]]:
     """Ranking accuracy of models on pairs, summed and per token."""
     from pluralign.datasets import load_preferences
+    from pluralign.learn.saved import load_model, load_tokenizer
     from pluralign.learn.scoring import score_pairs
-    from pluralign.learn.scratch import load_model, load_tokenizer
 
     pairs = load_preferences(data, limit=limit)
     rows = []

@@ -18,7 +18,7 @@ from pluralign.learn import (
     tiny_model,
     train_tokenizer,
 )
-from pluralign.learn.scratch import load_model, load_tokenizer
+from pluralign.learn.saved import load_model, load_tokenizer
 from pluralign.objectives import BradleyTerry, PairObjective
 
 LISTED = [(part, example) for part in catalog.parts("objective") for example in part.examples]

@@ -13,7 +13,7 @@ from pluralign import DataError, GroupFrame, Preferences, ranking_accuracy
 from pluralign.cli.app import app
 from pluralign.datasets import load_preferences, train_eval_split
 from pluralign.learn import score_pairs
-from pluralign.learn.scratch import load_model, load_tokenizer
+from pluralign.learn.saved import load_model, load_tokenizer
 from pluralign.study import load_recipe, run_recipe
 from pluralign.study.shaping import with_groups
 
@@ -213,7 +213,7 @@ def test_runs_share_a_reference_and_crossed_groups(tmp_path, monkeypatch):
 @pytest.fixture
 def packaged(monkeypatch):
     """A small model in the place of the one that a package ships."""
-    from pluralign.learn import tiny_model, train_tokenizer
+    from pluralign.learn import saved, tiny_model, train_tokenizer
     from pluralign.study import loading
 
     tokenizer = train_tokenizer(["1 + 1? 2 no"] * 3, vocab_size=270)
@@ -222,7 +222,8 @@ def packaged(monkeypatch):
         assert name == "smollm2-135m-instruct"
         return tiny_model(tokenizer, hidden_size=16, num_layers=1, num_heads=2), tokenizer
 
-    monkeypatch.setattr(loading, "load_packaged", load)
+    for module in (loading, saved):
+        monkeypatch.setattr(module, "load_packaged", load)
     return load
 
 

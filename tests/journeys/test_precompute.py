@@ -11,7 +11,7 @@ from pluralign import DataError
 from pluralign.cli.app import app
 from pluralign.engines import ReferenceCache
 from pluralign.learn import PreferenceTrainer, precompute
-from pluralign.learn.scratch import lora_config
+from pluralign.learn.adapters import lora_config
 from pluralign.objectives import DPO
 
 

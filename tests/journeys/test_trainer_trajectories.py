@@ -15,7 +15,8 @@ from transformers import TrainerCallback
 from pluralign import DataError, DataQualityWarning, IncompatibleError, ParameterError
 from pluralign.engines import LogProbs, ReferenceCache, RewardModel
 from pluralign.learn import PreferenceTrainer, RewardTrainer, SFTTrainer
-from pluralign.learn.scratch import load_model, load_tokenizer, lora_config
+from pluralign.learn.adapters import lora_config
+from pluralign.learn.saved import load_model, load_tokenizer
 from pluralign.learn.steps import PairStep
 from pluralign.objectives import DPO, RDPO, SimPO
 

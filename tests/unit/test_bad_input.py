@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pluralign.cli.app import main
+from pluralign.errors import DataError, ParameterError
 
 GOOD = {"prompt": "2+2?", "chosen": "4", "rejected": "5", "group": "north"}
 CHAT = {
@@ -496,6 +497,33 @@ def damage(folder, save):
 def test_broken_models(pluralign, tmp_path, models, name, parts):
     (tmp_path / "pairs.jsonl").write_bytes(lines(GOOD, GOOD | {"prompt": "3?"}))
     demand(pluralign("audit", "pairs.jsonl", "--model", models / name, "--output", "out"), *parts)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "part"),
+    [
+        ("cut", DataError, "cut/model.safetensors: is no intact safetensors file"),
+        ("deeper", DataError, "lacks the weights"),
+        ("run", ParameterError, "did you mean .*run/models/dpo"),
+        ("adapter", ParameterError, "saved without the model below it"),
+        ("nowhere", ParameterError, "config.json is missing"),
+    ],
+)
+def test_broken_models_in_python(models, name, kind, part):
+    """What a caller of the library hears is what the command line says."""
+    from pluralign.learn.saved import load_model
+
+    with pytest.raises(kind, match=part):
+        load_model(models / name)
+
+
+def test_broken_tokenizers_in_python(models):
+    from pluralign.learn.saved import load_tokenizer
+
+    with pytest.raises(DataError, match="tokens: is no model that can be read"):
+        load_tokenizer(models / "tokens")
+    with pytest.raises(ParameterError, match=r"no tokenizer at .*tokenizer_config.json"):
+        load_tokenizer(models / "nowhere")
 
 
 def test_pairs_that_do_not_fit_the_audit(pluralign, tmp_path, models):

@@ -13,7 +13,8 @@ from pluralign.audit.quality import (
     minimum_detectable_gap,
 )
 from pluralign.data import Preferences, ScoredPairs
-from pluralign.errors import DataError, IncompatibleError, ParameterError
+from pluralign.errors import DataError, DataQualityWarning, IncompatibleError, ParameterError
+from pluralign.learn import tokenise_pairs
 
 FACTS = {"length_bias", "group_resolution", "agreement", "no_groups"}  # said of every set
 SIZE = 60
@@ -581,12 +582,13 @@ class Letters:
     """A tokenizer of letters that merges "qu" into one token."""
 
     eos_token_id, bos_token_id, chat_template = 1, 0, None
+    eos_token = "</s>"
 
     def __init__(self, *, bos=False, **changes):
         self.bos = bos
         vars(self).update(changes)
 
-    def __call__(self, texts, add_special_tokens=True):
+    def __call__(self, texts, add_special_tokens=True, **_):
         start = [0] if self.bos and add_special_tokens else []
         return {"input_ids": [start + self.encode(text) for text in texts]}
 
@@ -647,6 +649,30 @@ def test_truncation_tells_what_is_lost():
     assert found.data["identical"] == [4]
     assert found.data["empty"] == [2]
     assert found.severity == "error"
+
+
+def test_a_stated_truncation_is_a_warning_with_its_loss():
+    """What the finding says is what training does: the same rows are cut and dropped."""
+    records = lettered()
+    records[2]["prompt"] = "x" * 400
+    records[6]["rejected"] = records[6]["rejected"] + "y" * 400
+    tokenizer = Letters()
+    pairs = Preferences.from_records(records)
+    for truncation, dropped in (("drop", [2, 6]), ("left_prompt", [6])):
+        found = audit(records, tokenizer=tokenizer, max_length=350, truncation=truncation)
+        found = found.find("truncation")
+        assert (found.severity, found.rows) == ("warning", (2, 6))
+        assert found.data["dropped"] == dropped
+        assert found.data["cut"] == [row for row in (2, 6) if row not in dropped]
+        with pytest.warns(DataQualityWarning):
+            tokens = tokenise_pairs(pairs, tokenizer, max_length=350, truncation=truncation)
+        assert sorted(set(range(len(pairs))) - set(tokens.kept.tolist())) == dropped
+    assert f"{len(dropped)} are dropped" in found.what
+    refused = audit(records, tokenizer=tokenizer, max_length=350, truncation="error")
+    assert refused.find("truncation").severity == "error"
+    assert "training refuses them" in refused.find("truncation").what
+    with pytest.raises(ParameterError, match="truncation must be one of"):
+        audit(records, tokenizer=tokenizer, truncation="right")
 
 
 def test_token_ids_without_eos():

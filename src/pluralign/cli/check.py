@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -28,6 +28,10 @@ def check(
         typer.Option(help="For tokens at the seam: directory, .gguf file or packaged:NAME."),
     ] = None,
     max_length: Annotated[int, typer.Option(help="Longest prompt plus response, tokens.")] = 1024,
+    truncation: Annotated[
+        str | None,
+        typer.Option(help="What training does with longer pairs: error, drop or left_prompt."),
+    ] = None,
     examples: Annotated[
         bool, typer.Option("--examples", help="Show shortened texts of the first rows.")
     ] = False,
@@ -43,11 +47,14 @@ def check(
     Exit code 2 with every problem if it cannot be used, 1 if a finding is an error.
     """
     about_data = {"--eval": held_out, "--tokenizer": tokenizer, "--examples": examples}
+    about_data |= {"--truncation": truncation}
     if Path(target).suffix in (".yaml", ".yml"):
         _no_effect(about_data | {"--eval-split": eval_split}, "a recipe")
         _recipe(target, settings or [], reading, as_json)
         return
     _no_effect({"--set": settings}, "pairs")
+    if tokenizer is None:
+        _no_effect({"--truncation": truncation}, "a check without --tokenizer")
     if held_out is None:
         _no_effect({"--eval-split": eval_split}, "a check without --eval")
     pairs = reading.load(target)
@@ -57,7 +64,11 @@ def check(
     from ..audit.quality import check_data
 
     audit = check_data(
-        pairs, tokenizer=_tokenizer(tokenizer), max_length=max_length, eval_pairs=eval_pairs
+        pairs,
+        tokenizer=_tokenizer(tokenizer),
+        max_length=max_length,
+        truncation=cast(Any, truncation),
+        eval_pairs=eval_pairs,
     )
     if as_json:
         print_json(audit.to_json())

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from ..data import Text
 from ..errors import ParameterError
-from .adapters import base_of, load_adapter
-from .adapters import lora_config as lora_config
 
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 
@@ -113,43 +110,3 @@ def as_text(text: Text) -> str:
     if isinstance(text, str):
         return text
     return "\n".join(str(part["content"]) for part in text if not isinstance(part, int))
-
-
-def load_model(path: str | Path) -> Any:
-    """A causal language model that a trainer saved, or any in transformers' format.
-
-    Raises:
-        ParameterError: if there is no model at ``path``.
-    """
-    from transformers import AutoModelForCausalLM
-
-    path = Path(path)
-    if (path / "adapter_config.json").is_file():
-        return _adapted(path)
-    _require(path, "config.json", "model")
-    return AutoModelForCausalLM.from_pretrained(path, dtype="auto").eval()
-
-
-def load_tokenizer(path: str | Path) -> Any:
-    """The tokenizer beside a saved model.
-
-    Raises:
-        ParameterError: if there is none at ``path``.
-    """
-    from transformers import AutoTokenizer
-
-    path = Path(path)
-    _require(path, "tokenizer_config.json", "tokenizer")
-    return AutoTokenizer.from_pretrained(path)
-
-
-def _adapted(path: Path) -> Any:
-    base = path / "base"
-    if not base.is_dir():  # saved with adapter_only
-        base = Path(base_of(path))
-    return load_adapter(load_model(base), path)
-
-
-def _require(path: Path, name: str, what: str) -> None:
-    if not (path / name).is_file():
-        raise ParameterError(f"no {what} at {path}: {name} is missing; name a saved {what}.")

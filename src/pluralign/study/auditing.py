@@ -16,11 +16,12 @@ from ..files import write_json
 from ..learn import score_pairs
 from ..learn.config import TrainingConfig
 from ..learn.rows import TokenRows
+from ..learn.saved import PACKAGED
 from ..learn.scoring import tokenised
 from ..learn.trainer import check_fit
 from ..provenance import provenance
 from ..rules import AnyOf, Within, check
-from .loading import PACKAGED, load_named, named_tokenizer
+from .loading import load_named, named_tokenizer
 from .material import MAX_ROWS, hash_of
 from .results import RunResult
 from .shaping import with_groups
@@ -80,7 +81,12 @@ def audit_pairs(
     scored: dict[str, ScoredPairs] = {}
     for name, model in zip(names, models, strict=True):
         scored[name] = _scored(grouped, model, base, beta=beta, config=config)
-    findings = check_data(pairs, tokenizer=named_tokenizer(models[0]), max_length=config.max_length)
+    findings = check_data(
+        pairs,
+        tokenizer=named_tokenizer(models[0]),
+        max_length=config.max_length,
+        truncation=config.truncation,
+    )
     origin = provenance(seed=0)
     record: dict[str, Any] = {
         "title": f"Audit of {', '.join(names)}",

@@ -13,10 +13,11 @@ from ..data import Preferences
 from ..datasets import file_hash, load_preferences, make_text_world, train_eval_split
 from ..learn import train_tokenizer
 from ..learn.rows import TokenRows
+from ..learn.saved import PACKAGED
 from ..learn.scoring import tokenised
 from ..learn.scratch import as_text
 from ..learn.trainer import check_fit
-from .loading import PACKAGED, load_named
+from .loading import load_named
 from .recipe import DataSection, Recipe
 from .shaping import as_chat, with_groups
 
@@ -73,7 +74,11 @@ def prepare(recipe: Recipe) -> Material:
     if model is not None:
         check_fit(model, TokenRows([part.rows(i) for part in tokens for i in range(len(part))]))
     findings = check_data(
-        train, tokenizer=tokenizer, max_length=recipe.training.max_length, eval_pairs=held_out
+        train,
+        tokenizer=tokenizer,
+        max_length=recipe.training.max_length,
+        truncation=recipe.training.truncation,
+        eval_pairs=held_out,
     )
     train, held_out = with_groups(train), with_groups(held_out)
     group_labels(held_out, recipe.audit.by)

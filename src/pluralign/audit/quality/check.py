@@ -8,7 +8,7 @@ from typing import Annotated, Any, final
 
 from ...data import Preferences, ScoredPairs
 from ...errors import DataError
-from ...rules import Within, check
+from ...rules import OneOf, Within, check
 from .balance import balance_findings
 from .cycles import cycle_findings
 from .findings import DataAudit, Finding, sorted_findings
@@ -18,7 +18,7 @@ from .leakage import leak_findings
 from .ledger import Ledger, LedgerBuilder, Places
 from .repeats import repeat_findings
 from .texts import scan, text_findings
-from .tokens import TokenScanner, token_findings
+from .tokens import TokenScanner, Truncation, token_findings
 from .votes import agreement_findings
 
 Chunks = Preferences | Iterable[Preferences]
@@ -30,6 +30,7 @@ class _Settings:
     confidence: Annotated[float, Within(0.5, 1.0, closed="neither")]
     max_length: Annotated[int, Within(2, integer=True)]
     seed: Annotated[int, Within(0, integer=True)]
+    truncation: Annotated[Truncation | None, OneOf("error", "drop", "left_prompt", None)]
 
     def __post_init__(self) -> None:
         check(self)
@@ -40,6 +41,7 @@ def check_data(
     *,
     tokenizer: Any = None,
     max_length: int = 1024,
+    truncation: Truncation | None = None,
     eval_pairs: Chunks | None = None,
     margins: ScoredPairs | None = None,
     confidence: float = 0.95,
@@ -57,6 +59,8 @@ def check_data(
         tokenizer: a transformers tokenizer (or one called alike), for tokens at the seam of
             prompt and response, EOS, BOS and truncation; these are left out without it.
         max_length: longest prompt plus response in tokens.
+        truncation: what training will do with longer pairs, so that its loss is stated;
+            if not given, what a cut at the end would cost.
         eval_pairs: pairs held out, for leakage; row numbers of those findings are theirs.
         margins: the same pairs scored by a model, for labels that it believes flipped.
         confidence: level of intervals, in (1/2, 1).
@@ -81,8 +85,8 @@ def check_data(
         >>> [(f.key, f.rows) for f in audit.findings if f.rows]
         [('identical_responses', (2,)), ('duplicates', (1,)), ('whitespace_mismatch', (2,))]
     """
-    settings = _Settings(confidence, max_length, seed)
-    scanner = None if tokenizer is None else TokenScanner(tokenizer, max_length)
+    settings = _Settings(confidence, max_length, seed, truncation)
+    scanner = None if tokenizer is None else TokenScanner(tokenizer, max_length, truncation)
     ledger = _read(pairs, scanner)
     found = _findings(ledger, settings)
     if scanner is not None:
@@ -99,6 +103,7 @@ def check_data(
             "confidence": confidence,
             "seed": seed,
             "max_length": None if tokenizer is None else max_length,
+            "truncation": None if tokenizer is None else truncation,
             "tokenizer": None if tokenizer is None else type(tokenizer).__name__,
             "split": eval_pairs is not None,
             "margins": margins is not None,

@@ -113,8 +113,9 @@ KINDS: dict[str, Kind] = {
     ),
     "truncation": Kind(
         "Longer than max_length",
-        "Cut pairs lose the end of the response; some become identical or empty.",
-        "Raise max_length, shorten prompts from the left, or drop the rows.",
+        "What does not fit is lost: the oldest part of the prompt where it is cut from the left, "
+        "whole pairs where they are dropped, the ends of responses where other tools cut there.",
+        "Raise max_length if memory allows; else see that no group loses most of its pairs.",
     ),
     # repeats and labels
     "duplicates": Kind(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast, final
+from typing import Any, Literal, NamedTuple, cast, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from .findings import Finding, Severity, pairs_of, percent
 from .ledger import Ledger, Located, Pair
 
 Ids = NDArray[np.int64]
+Truncation = Literal["error", "drop", "left_prompt"]
+"""What training does with pairs longer than ``max_length``."""
 
 _BOUNDARY_SHARE = 0.01  # above it, tokenisation for training refuses the set
 _BATCH = 512
@@ -33,15 +35,20 @@ class TokenScanner:
         tokenizer: callable as transformers tokenizers are; ``eos_token_id``,
             ``bos_token_id``, ``chat_template`` and ``decode`` are used where it has them.
         max_length: longest prompt plus response in tokens.
+        truncation: what training does with longer pairs; ``None`` if that is not known.
     """
 
-    def __init__(self, tokenizer: Any, max_length: int) -> None:
+    def __init__(
+        self, tokenizer: Any, max_length: int, truncation: Truncation | None = None
+    ) -> None:
         if not callable(tokenizer):
             raise IncompatibleError(
                 f"tokenizer must be callable like those of transformers; got {shown(tokenizer)}."
             )
         self.tokenizer: Any = tokenizer
         self.max_length = max_length
+        self.truncation = truncation
+        self.surplus: list[int] = []  # tokens too many, of each pair that is longer
         self.eos: int | None = getattr(tokenizer, "eos_token_id", None)
         self.bos: int | None = getattr(tokenizer, "bos_token_id", None)
         self.found: dict[str, list[Located]] = {}
@@ -71,7 +78,7 @@ class TokenScanner:
             if pair.ids:
                 rows.append((place, pair, _joined(pair)))
                 continue
-            chat = not all(isinstance(text, str) for text in pair.sources)
+            chat = not _is_text(pair)
             if chat and not getattr(self.tokenizer, "chat_template", None):
                 self._note("no_chat_template", pair)
                 continue
@@ -113,17 +120,21 @@ class TokenScanner:
                 self._note("double_bos", pair)
             if self._unended(pair, whole):
                 self._note("missing_eos", pair)
-        ends = int(self.eos is not None and not pair.ids)
-        if max(len(row.chosen), len(row.rejected)) + ends > self.max_length:
-            self._note("truncation", pair, self._lost(row))
+        ends = int(self.eos is not None and _is_text(pair))  # what training adds to strings
+        surplus = max(len(row.chosen), len(row.rejected)) + ends - self.max_length
+        if surplus > 0:
+            self.surplus.append(surplus)
+            self._note("truncation", pair, self._lost(row, surplus))
 
     def _unended(self, pair: Pair, whole: Ids) -> bool:
         """Whether ids or a chat template forgot EOS; strings get theirs at training."""
-        strings = all(isinstance(text, str) for text in pair.sources)
-        return self.eos is not None and not strings and self.eos not in whole[-3:]
+        return self.eos is not None and not _is_text(pair) and self.eos not in whole[-3:]
 
-    def _lost(self, row: _Encoded) -> str:
+    def _lost(self, row: _Encoded, surplus: int) -> str:
         limit = self.max_length
+        if self.truncation is not None:
+            fits = self.truncation == "left_prompt" and surplus < len(row.prompt)
+            return "cut" if fits else "dropped"
         if len(row.prompt) >= limit:
             return "empty"
         return "identical" if np.array_equal(row.chosen[:limit], row.rejected[:limit]) else "cut"
@@ -183,20 +194,42 @@ def _truncation(ledger: Ledger, scanner: TokenScanner) -> list[Finding]:
     places = scanner.found.get("truncation", [])
     if not places:
         return []
+    rows = tuple(place.row for place in places)
     lost = {
         kind: [place.row for place in places if place.example == kind]
-        for kind in ("identical", "empty")
+        for kind in ("identical", "empty", "cut", "dropped")
     }
-    what = (
-        f"{pairs_of(len(places), len(ledger))} are longer than {scanner.max_length} tokens; cut "
-        f"there, {len(lost['identical'])} become identical and {len(lost['empty'])} lose both "
-        "responses."
-    )
-    longest = int((scanner.lengths()[:, 0] + scanner.lengths()[:, 1:].max(axis=1)).max())
-    severity = "error" if any(lost.values()) else "warning"
-    rows = tuple(place.row for place in places)
-    data = {**lost, "longest": longest, "groups": ledger.by_group(rows)}
+    what = f"{pairs_of(len(rows), len(ledger))} are longer than {scanner.max_length} tokens"
+    what += _loss(lost, scanner)
+    useless = lost["identical"] or lost["empty"]
+    refused = scanner.truncation == "error"
+    data = {
+        "truncation": scanner.truncation,
+        "longest": scanner.max_length + max(scanner.surplus),
+        "tokens_too_many": sum(scanner.surplus),
+        "groups": ledger.by_group(rows),
+        **lost,
+    }
+    severity = "error" if useless or refused else "warning"
     return [Finding("truncation", severity, what, len(rows), rows, data=data)]
+
+
+def _loss(lost: Mapping[str, Sequence[int]], scanner: TokenScanner) -> str:
+    """The rest of the sentence: what is lost of the longer pairs."""
+    if scanner.truncation is None:
+        return (
+            f"; cut there, {len(lost['identical'])} become identical and {len(lost['empty'])} "
+            "lose both responses."
+        )
+    if scanner.truncation == "error":
+        return ', and training refuses them; choose truncation "drop" or "left_prompt".'
+    if scanner.truncation == "drop":
+        return " and are dropped."
+    median, most = np.median(scanner.surplus), max(scanner.surplus)
+    return (
+        f": in {len(lost['cut'])} the prompt loses its oldest tokens, {len(lost['dropped'])} are "
+        f"dropped as too long even so ({median:.0f} tokens too many in the median, at most {most})."
+    )
 
 
 def _finding(
@@ -206,6 +239,10 @@ def _finding(
     examples = [place.example for place in places if place.example][:5]
     data = {"examples": examples, "groups": ledger.by_group(rows)}
     return Finding(key, severity, what, len(rows), tuple(rows), data=data)
+
+
+def _is_text(pair: Pair) -> bool:
+    return all(isinstance(text, str) for text in pair.sources)
 
 
 def _joined(pair: Pair) -> _Encoded:
