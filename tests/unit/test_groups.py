@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from pluralign import (
     ScoredPairs,
 )
 from pluralign.audit import GroupFrame, compare, implicit_margin, ranking_accuracy
-from pluralign.audit.frames import group_labels
+from pluralign.audit.frames import group_labels, numbered
 from pluralign.audit.intervals import mean_interval, paired_score, spread_interval
 
 
@@ -159,6 +160,31 @@ def test_slicing_by_any_column_and_by_intersections():
     frame = GroupFrame(margin, values, by=["group", "domain"])
     assert frame.to_json()["by"] == "group × domain"
     assert [group.name for group in frame.groups] == ["n × d", "s × d"]
+
+
+def test_labels_are_never_cut_or_rounded():
+    """Long names, names that share a start, numbers that differ in their last digit."""
+    long = "ü" * 5_000
+    names = [long + "a", long + "b", "n", "n\0"]
+    numbers = np.array([1234567.0, 1234568.0, 0.1234567, -0.5])
+    data = scored([1.0, 2, 3, 4], names, attributes={"number": numbers})
+    assert group_labels(data.pairs, "number") == ["1234567", "1234568", "0.1234567", "-0.5"]
+    frame = GroupFrame(margin, data)
+    assert {group.name: group.value for group in frame.groups} == dict(
+        zip(names, [1.0, 2.0, 3.0, 4.0], strict=True)
+    )
+
+
+def test_one_long_name_costs_one_long_name():
+    """An array of strings would take four bytes a letter in every row: 2 GB here."""
+    size = 100_000
+    labels = ["a", "b"] * (size // 2 - 1) + ["x" * 5_000, "a"]
+    tracemalloc.start()
+    names, index = numbered(labels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [names[place] for place in index.tolist()] == labels
+    assert peak < 10e6
 
 
 def test_missing_column_names_those_there_are():

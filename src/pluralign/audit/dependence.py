@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import DataError, DataQualityWarning, ParameterError
 from ..rules import AnyOf, OneOf, Rule, Within, shown
+from .frames import CROSS, numbered
 
 Floats = NDArray[np.float64]
 Weighting = Literal["proportion", "equal"]
-CROSS = " × "
 
 _LEAST = 1e-10  # probabilities below are taken for this in an entropy, as the authors' code does
 _CHUNK = 1 << 21
@@ -66,8 +66,9 @@ def intersection_cells(
     if not columns or len(set(lengths.values())) > 1:
         raise DataError(f"columns of equal length are needed; got {lengths}.")
     names = [CROSS.join(map(str, parts)) for parts in zip(*columns, strict=True)]
-    found, counts = np.unique(np.array(names, dtype=object).astype(str), return_counts=True)
-    sizes = {str(found[i]): int(counts[i]) for i in np.argsort(counts, kind="stable")}
+    found, index = numbered(names)
+    counts = np.bincount(index)
+    sizes = {found[i]: int(counts[i]) for i in np.argsort(counts, kind="stable")}
     small = [f"{name} ({size})" for name, size in sizes.items() if size < least]
     if small:
         warnings.warn(
@@ -391,5 +392,4 @@ def _grouped(outputs: ArrayLike, groups: Sequence[Any]) -> tuple[Floats, list[st
     if not np.isfinite(values).all():
         rows = np.flatnonzero(~np.isfinite(values)).tolist()
         raise DataError(f"output of row {rows[0]} is not finite.", rows=rows)
-    names, index = np.unique(np.array([str(g) for g in groups]), return_inverse=True)
-    return values, names.tolist(), index
+    return values, *numbered([str(g) for g in groups])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..data import ScoredPairs
 from .difficulty import flip_threshold
-from .frames import group_labels
+from .frames import group_labels, numbered
 from .groups import GroupFrame
 from .intervals import Floats, wilson
 from .ranking import (
@@ -150,10 +150,10 @@ def _has_reference(scored: ScoredPairs) -> bool:
 
 def _groups(scored: ScoredPairs, by: str) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Name and rows of each group, the largest first."""
-    names, index = np.unique(np.array(group_labels(scored.pairs, by)), return_inverse=True)
+    names, index = numbered(group_labels(scored.pairs, by))
     sizes = np.bincount(index)
     for place in np.argsort(-sizes, kind="stable").tolist():
-        yield str(names[place]), index == place
+        yield names[place], index == place
 
 
 def _symmetric_edges(values: Floats) -> Floats:

@@ -78,11 +78,23 @@ def group_labels(pairs: Preferences, by: str | Sequence[str]) -> list[str]:
     return [CROSS.join(parts) for parts in zip(*columns, strict=True)]
 
 
+def numbered(labels: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """The different labels in order, and the place of each label among them, int64 ``(N,)``.
+
+    Never an array of strings: its rows are all as wide as the longest one.
+    """
+    names = sorted(set(labels))
+    place = {name: i for i, name in enumerate(names)}
+    index = np.fromiter((place[label] for label in labels), dtype=np.int64, count=len(labels))
+    return names, index
+
+
 def _column(pairs: Preferences, name: str) -> list[str]:
     if name in LABEL_COLUMNS and getattr(pairs, name) is not None:
         return list(getattr(pairs, name))
     if name in pairs.attributes:
-        return [f"{value:g}" for value in pairs.attributes[name].tolist()]
+        # Not rounded: identifiers that differ in their last digit are different groups.
+        return [repr(value).removesuffix(".0") for value in pairs.attributes[name].tolist()]
     known = [column for column in LABEL_COLUMNS if getattr(pairs, column) is not None]
     raise DataError(
         f"there is no column {name!r} to slice by; the pairs have "
@@ -121,7 +133,8 @@ def frame_record(
     used = np.isfinite(values) if weights is None else np.isfinite(values) & (weights > 0)
     if not used.any():
         raise DataError(f"{metric} has no value for any pair.", source=pairs.source)
-    names, index = _indexed(group_labels(pairs, by), levels)
+    names, index = numbered(group_labels(pairs, by))
+    names = list(dict.fromkeys([*names, *levels]))  # those without pairs last
 
     def mean(name: str, rows: NDArray[np.int64]) -> tuple[Estimate, Mean]:
         kept = rows[used[rows]]
@@ -154,14 +167,6 @@ def frame_record(
         "shrunk": [asdict(shrunk[place]) for place in order],
         "tests": {"against": against, "groups": [asdict(tests[place]) for place in order]},
     }
-
-
-def _indexed(labels: Sequence[str], levels: Iterable[str]) -> tuple[list[str], NDArray[np.int64]]:
-    """Names in order, those without pairs last, and the place of each label among them."""
-    names = sorted(set(labels))
-    place = {name: i for i, name in enumerate(names)}
-    index = np.fromiter((place[label] for label in labels), dtype=np.int64, count=len(labels))
-    return [*names, *(level for level in dict.fromkeys(levels) if level not in place)], index
 
 
 def _rank(shrunk: Estimate) -> tuple[bool, float, str]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..data import Preferences, ScoredPairs, Text
 from ..errors import DataError, IncompatibleError, ParameterError
 from ..rules import nearest
-from .frames import group_labels
+from .frames import group_labels, numbered
 from .noise import FlipRate, Interval, from_double_annotation, from_gold, from_margins
 from .ranking import implicit_margin
 
@@ -103,12 +103,12 @@ def flip_rate(
         estimate = _from_repeats(pairs, method, confidence, interval)
     if by is None:
         return estimate(np.arange(len(pairs)))
-    labels = np.array(group_labels(pairs, by))
+    names, index = numbered(group_labels(pairs, by))
     found: dict[str, FlipRate] = {}
     without: list[str] = []
-    for name in map(str, np.unique(labels)):
+    for place, name in enumerate(names):
         try:
-            found[name] = replace(estimate(np.flatnonzero(labels == name)), group=name)
+            found[name] = replace(estimate(np.flatnonzero(index == place)), group=name)
         except DataError as error:
             without.append(f"{name!r} ({error})")
     if without:

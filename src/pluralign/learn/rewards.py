@@ -314,7 +314,7 @@ def _fit_of(
         correlation = float(np.corrcoef(predicted[known], rated[known])[0, 1])
         found[f"eval_ratings/{name}/correlation"] = correlation
     if group is not None:
-        names = np.array(group)
+        names = np.array(group, dtype=object)
         parts = [known & (names == one) for one in sorted(set(group))]
         errors = [float(np.sqrt(squared[part].mean())) for part in parts if part.any()]
         found[f"eval_worst_group/ratings/{name}/rmse"] = max(errors)
