@@ -76,11 +76,13 @@ def _rows(path: str, field: str) -> Iterable[Any]:
 
 def _cell(row: Any, column: str, path: str, number: int) -> Any:
     if not isinstance(row, Mapping):
-        raise DataError(f"row must be an object; got {shown(row)}.", source=path, rows=[number])
+        raise DataError(
+            f"row {number}: must be an object; got {shown(row)}.", source=path, rows=[number]
+        )
     cells = cast("Mapping[str, Any]", row)
     if column not in cells:
         raise DataError(
-            f"has no column {column!r}; {nearest(column, map(str, cells))}",
+            f"row {number}: has no column {column!r}; {nearest(column, map(str, cells))}",
             source=path,
             rows=[number],
         )
@@ -94,7 +96,8 @@ def _prompt(value: Any, path: str, number: int) -> Prompt:
     if turns and all(_is_turn(turn) for turn in turns) and turns[-1]["content"].strip():
         return [{"role": turn["role"], "content": turn["content"]} for turn in turns]
     raise DataError(
-        f"a prompt must be a text or messages with role and content; got {shown(value)}.",
+        f"row {number}: a prompt must be a text or messages with role and content; "
+        f"got {shown(value)}.",
         source=path,
         rows=[number],
     )
