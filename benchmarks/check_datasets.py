@@ -173,11 +173,12 @@ def page(records: Iterable[dict[str, Any]]) -> str:
         "which keeps each prompt on one side",
     ]
     for record in records:
-        lines += _section(record)
+        lines += section(record)
     return "\n".join(lines) + "\n"
 
 
-def _section(record: dict[str, Any]) -> list[str]:
+def section(record: dict[str, Any]) -> list[str]:
+    """The lines of one set on the page."""
     refused = record["refused"]
     return [
         "",
@@ -223,7 +224,8 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _tokenizer() -> Any:
+def smollm2_tokenizer() -> Any:
+    """The tokenizer beside the data; ``None`` where there is none."""
     folder = SHARED / "smollm2_tokenizer"
     if not folder.exists():
         return None
@@ -242,7 +244,7 @@ def main() -> None:
     present = [name for name in options.only if (SHARED / name).exists()]
     for name in set(options.only) - set(present):
         print(f"{name} is not there and left out.", file=sys.stderr)
-    tokenizer = _tokenizer()
+    tokenizer = smollm2_tokenizer()
     records = [audited(name, tokenizer) for name in present]
     if options.json:
         print(json.dumps({"command": command(), "machine": machine(), "results": records}))

@@ -43,9 +43,18 @@ def machine() -> dict[str, str]:
 
 
 def command() -> str:
-    """The command line of this process, as one would type it."""
-    program = os.path.basename(sys.argv[0]) or "python"
-    return shlex.join([program, *sys.argv[1:]])
+    """The command line of this process, as one would type it; no absolute path of a program."""
+    module = getattr(sys.modules.get("__main__"), "__spec__", None)
+    script = sys.argv[0]
+    if module is not None and module.name == "pluralign.cli.__main__":
+        program = ["pluralign"]
+    elif module is not None:
+        program = ["python", "-m", module.name.removesuffix(".__main__")]
+    elif script.endswith(".py"):
+        program = ["python", os.path.basename(script) if os.path.isabs(script) else script]
+    else:
+        program = [os.path.basename(script) or "python"]
+    return shlex.join([*program, *sys.argv[1:]])
 
 
 def provenance(**more: Any) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def test_coverage_of_paired_differences_of_shares(size):
         values = rng.choice([1.0, -1.0, 0.0], size, p=shares)
         truth = changed * (2 * first - 1)
         inside.append(covers(interval(values, "paired_score", rng, n_draws=10), truth))
-    assert 0.93 <= np.mean(inside) <= 0.975
+    assert 0.93 <= np.mean(inside) <= 0.97
 
 
 @pytest.mark.slow
@@ -137,7 +137,7 @@ def test_coverage_through_the_frames():
     truth = np.array([1.0] * 10 + [2.0] * 100)
     pairs = Preferences(prompt=["p"] * 110, chosen=["a"] * 110, rejected=["b"] * 110, group=groups)
     inside = []
-    for _ in range(1000):
+    for _ in range(DRAWS):
         base = rng.normal(0, 3, 110)
         a = ScoredPairs(pairs, chosen=base + rng.normal(truth, 1.0), rejected=np.zeros(110))
         b = ScoredPairs(pairs, chosen=base, rejected=np.zeros(110))
