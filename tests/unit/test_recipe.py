@@ -10,7 +10,7 @@ from pluralign.study import load_recipe
 from pluralign.study.yaml_values import parse
 
 ROOT = Path(__file__).parents[2]
-RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+RECIPES = [path for path in sorted((ROOT / "recipes").glob("*.yaml")) if path.stem[:6] != "steer_"]
 
 GOOD = """
 name: trial
@@ -31,6 +31,12 @@ def test_every_shipped_recipe_is_valid(path):
     recipe = load_recipe(path)
     assert recipe.name == path.stem
     assert recipe.tune
+
+
+def test_a_recipe_that_steers_is_told_its_command():
+    steers = ROOT / "recipes" / "steer_quick.yaml"
+    with pytest.raises(ParameterError, match=r"pluralign steer .*steer_quick"):
+        load_recipe(steers)
 
 
 def test_values_become_objects(tmp_path):

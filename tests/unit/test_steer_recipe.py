@@ -26,6 +26,8 @@ MODEL = {
     "targets": {"directions": [[1, 0], [0.6, 0.8]]},
 }
 
+THREE = {**MODEL, "targets": {"directions": [[1, 2, 3]]}}
+
 
 def recipe_of(tree, folder):
     path = folder / "recipe.yaml"
@@ -73,7 +75,7 @@ def test_every_recipe_of_ours_is_sound(name):
         (WORLD, "targets.angles", [200], ["angles", "[-180, 180]", "200"]),
         (WORLD, "targets.angles", ["north"], ["angles", "'north'"]),
         (WORLD, "targets", {"directions": [[0, 0]]}, ["directions[0]", "not all zero"]),
-        (WORLD, "targets", {"directions": [[1, 0], [1, 0, 0]]}, ["targets"]),
+        (WORLD, "targets", {"directions": [[1, 0], [1, 0, 0]]}, ["of one length; got [2, 3]"]),
         (WORLD, "targets", {"directions": [[2, 0], [1, 0]]}, ["each target must be given once"]),
         (WORLD, "selection", {"k": 0}, ["selection", "k must be", "got 0"]),
         (WORLD, "selection", {"k": 2.5}, ["k must be", "2.5"]),
@@ -98,6 +100,9 @@ def test_every_recipe_of_ours_is_sound(name):
         (MODEL, "scorers", [{}], ["scorers[0].scorer: is required"]),
         (MODEL, "scorers", [{"scorer": "reward"}], ["model is required for reward"]),
         (MODEL, "scorers", [{"scorer": "length", "model": "m"}], ["model has no effect on length"]),
+        (THREE, "selection", {"scheme": "offset"}, ["selection: scheme 'offset'", "has 3"]),
+        (MODEL, "selection", {"scheme": "toward"}, ["needs train_directions"]),
+        (MODEL, "selection", {"train_directions": [[1, 2, 3]]}, ["2 values each", "got 3"]),
         (MODEL, "prompts", ["a"], ["prompts: must be a section"]),
         (MODEL, "prompts.path", None, ["prompts.path: is required"]),
         (MODEL, "prompts.batch", 0, ["batch", "got 0"]),
@@ -110,6 +115,18 @@ def test_a_wrong_recipe_is_named(tree, place, value, said, tmp_path):
     told = str(caught.value)
     assert "recipe.yaml" in told
     assert all(part in told for part in said), told
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_that_tunes_is_told_its_command():
+    with pytest.raises(ParameterError, match=r"pluralign run .*smollm2"):
+        load_steering(RECIPES / "smollm2_hhh.yaml")
+
+
+def test_a_world_is_asked_for_its_own_attributes(tmp_path):
+    recipe = recipe_of(changed(WORLD, "targets", {"directions": [[1, 1, 1]]}), tmp_path)
+    with pytest.raises(ParameterError, match="3 values, but the scorers have 2 "):
+        run_steering(recipe, quiet=True)
     assert not (tmp_path / "run").exists()
 
 

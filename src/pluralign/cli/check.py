@@ -111,15 +111,35 @@ def _first_rows(rows: Any, shown: int = 6) -> str:
 
 
 def _recipe(target: str, settings: list[str], reading: Reading, as_json: bool) -> None:
-    recipe = recipe_of(target, settings, reading)
-    record = {
-        "name": recipe.name,
-        "data": recipe.data.world or recipe.data.path,
-        "objectives": {name: repr(t.objective) for name, t in recipe.tune.items()},
-        "output_dir": recipe.output_dir,
-    }
+    from ..study import yaml_values
+
+    steers = "targets" in yaml_values.tree(target, settings)
+    record = _steering(target, settings) if steers else _tuning(target, settings, reading)
     if as_json:
         print_json(record)
         return
     print_table(target, ("what", "value"), record.items())
     console.print("ok", style="green")
+
+
+def _tuning(target: str, settings: list[str], reading: Reading) -> dict[str, Any]:
+    recipe = recipe_of(target, settings, reading)
+    return {
+        "name": recipe.name,
+        "data": recipe.data.world or recipe.data.path,
+        "objectives": {name: repr(t.objective) for name, t in recipe.tune.items()},
+        "output_dir": recipe.output_dir,
+    }
+
+
+def _steering(target: str, settings: list[str]) -> dict[str, Any]:
+    from ..study.steering import load_steering
+
+    recipe = load_steering(target, settings)
+    return {
+        "name": recipe.name,
+        "prompts": "a world" if recipe.prompts is None else recipe.prompts.path,
+        "targets": recipe.targets.rows().round(3).tolist(),
+        "selection": {name: getattr(recipe.selection, name) for name in ("k", "spread", "scheme")},
+        "output_dir": recipe.output_dir,
+    }

@@ -16,8 +16,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value i
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
 
-console = Console()
-_errors = Console(stderr=True)
+console = Console(emoji=False)  # a model named m on a server is "server:m:", and no sign
+_errors = Console(stderr=True, emoji=False)
 
 
 def print_json(value: Any) -> None:

@@ -217,6 +217,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         ParameterError: listing every problem of the file.
     """
     tree = yaml_values.tree(path, overrides)
+    if "targets" in tree and "tune" not in tree:
+        raise ParameterError(f"{path} steers and tunes nothing: pluralign steer {path}")
     return _Reader(str(path)).recipe(tree)
 
 

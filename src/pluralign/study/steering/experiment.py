@@ -189,6 +189,7 @@ class _Run:
         recipe = self.recipe
         if self.world is not None:
             score: Scorer = ScriptedScorer(names=self.world.names, rule=self.world.rule)
+            self._check_attributes(score)
             sample: Any = ScriptedSampler(answer=self.world.answer)
         else:
             score = joined(recipe.scorers)

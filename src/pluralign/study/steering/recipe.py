@@ -83,7 +83,10 @@ def load_steering(path: str | Path, overrides: Sequence[str] = ()) -> SteeringRe
     Raises:
         ParameterError: listing every problem of the file.
     """
-    return _Reader(str(path)).recipe(yaml_values.tree(path, overrides))
+    tree = yaml_values.tree(path, overrides)
+    if "tune" in tree and "targets" not in tree:
+        raise ParameterError(f"{path} tunes and steers nothing: pluralign run {path}")
+    return _Reader(str(path)).recipe(tree)
 
 
 class _Reader:
@@ -113,6 +116,7 @@ class _Reader:
         }
         self._sources(tree, parts)
         self._diagnosis(parts)
+        self._geometry(parts)
         if self.problems:
             listed = "\n".join(f"  {problem}" for problem in self.problems)
             raise ParameterError(f"{self.source} has {len(self.problems)} problem(s):\n{listed}")
@@ -139,6 +143,17 @@ class _Reader:
             self.problems.append(
                 f"coverage: needed, because selection.on_no_gain is {selection.on_no_gain!r}."
             )
+
+    def _geometry(self, parts: Mapping[str, Any]) -> None:
+        """The scheme and the trained directions suit the targets."""
+        selection: SelectionSection | None = parts["selection"]
+        targets: TargetsSection | None = parts["targets"]
+        if selection is None or targets is None or parts["world"] is not None:
+            return
+        try:
+            selection.neighbourhood().around(targets.rows()[0])
+        except ParameterError as error:
+            self.problems.append(f"selection: {error}")
 
     def _unknown(self, where: str, given: Mapping[str, Any], known: set[str]) -> None:
         for key in given:

@@ -240,6 +240,9 @@ class TargetsSection:
             return _at(self.angles, "angles")
         given: Any = self.directions
         rows = [unit(row, f"directions[{i}]") for i, row in enumerate(given)]
+        sizes = sorted({len(row) for row in rows})
+        if len(sizes) > 1:
+            raise ParameterError(f"directions must be of one length; got {shown(sizes)}.")
         return np.array(rows)
 
 
@@ -291,12 +294,15 @@ class SelectionSection:
         if self.stop_above is not None and self.standardise == "pool":
             return ["stop_above has no meaning with standardise 'pool'."]
         try:
-            given = self.arguments(self.trained())
-            names = {one.name for one in fields(Neighbourhood)}
-            Neighbourhood(**{name: value for name, value in given.items() if name in names})
+            self.neighbourhood()
         except ParameterError as error:
             return [line.removeprefix("Neighbourhood: ") for line in str(error).splitlines()]
         return []
+
+    def neighbourhood(self) -> Neighbourhood:
+        """Where neighbours are drawn, by what the recipe alone knows."""
+        given = self.arguments(self.trained())
+        return Neighbourhood(**{one.name: given[one.name] for one in fields(Neighbourhood)})
 
     def trained(self) -> Any:
         """The trained directions as rows, if any are given."""
