@@ -1,0 +1,1 @@
+"""What drives a graded choice: screened columns and a sparse multinomial regression."""
