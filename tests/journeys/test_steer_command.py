@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from pluralign.engines.packaged import packaged_file
+
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
@@ -35,13 +37,13 @@ def environment():
     return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
 
 
-def done(*words):
+def done(*words, within=60):
     return subprocess.run(
-        command(*words), env=environment(), capture_output=True, text=True, timeout=60
+        command(*words), env=environment(), capture_output=True, text=True, timeout=within
     )
 
 
-def kill_when(path, enough, *words):
+def kill_when(path, enough, *words, within=50):
     """Start a command and kill it, without warning, when ``enough(text of path)``."""
     with subprocess.Popen(
         command(*words),
@@ -49,7 +51,7 @@ def kill_when(path, enough, *words):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as run:
-        give_up = time.monotonic() + 50
+        give_up = time.monotonic() + within
         while not (path.exists() and enough(path.read_text())):
             assert run.poll() is None, "it ended before it could be killed"
             assert time.monotonic() < give_up
@@ -119,7 +121,7 @@ def test_another_recipe_does_not_go_on_with_it(recipe, whole, change, named):
     before = (whole / "steering.json").read_bytes()
     ended = done("steer", recipe, "--set", f"output_dir={whole}", "--set", change)
     assert ended.returncode == 2
-    assert named in ended.stderr.replace("\n", " ")
+    assert named in " ".join(ended.stderr.split())
     assert "Traceback" not in ended.stderr
     assert (whole / "steering.json").read_bytes() == before
 
@@ -129,7 +131,7 @@ def test_a_directory_of_something_else_stays(recipe, tmp_path):
     for more in ((), ("--overwrite",)):
         ended = done("steer", recipe, "--set", f"output_dir={tmp_path}", *more)
         assert ended.returncode == 2
-        assert "holds no steering run" in ended.stderr.replace("\n", " ")
+        assert "holds no steering run" in " ".join(ended.stderr.split())
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -154,7 +156,7 @@ def test_a_server_that_dies_ends_clearly_and_loses_nothing(tmp_path):
     try:
         ended = done(*sampling(prompts, output, server.url))
         assert ended.returncode == 1, ended.stderr
-        assert "run again to go on" in ended.stderr.replace("\n", " ")
+        assert "run again to go on" in " ".join(ended.stderr.split())
         assert "Traceback" not in ended.stderr
         finished = len(server.bodies)
         server.fault, server.models_status = None, 200
@@ -188,3 +190,44 @@ def test_sampling_killed_in_the_middle_asks_nothing_twice(tmp_path):
     finally:
         server.close()
     assert lines(output) == lines(whole)
+
+
+@pytest.mark.slow
+def test_the_recipe_of_a_real_model_is_killed_and_goes_on(tmp_path):
+    """Three prompts at two of its targets, to the bit as if it had not been killed."""
+    try:
+        packaged_file("smollm2-135m-instruct")
+    except ImportError as error:
+        pytest.skip(str(error))
+    path = ROOT / "recipes" / "steer_smollm2.yaml"
+    pool = ROOT.parent / "shared" / "data" / "alpaca_eval_pool" / "pool.jsonl.gz"
+    if not pool.exists():
+        pytest.skip("needs the shared prompts of AlpacaEval")
+    small = {
+        "prompts.path": pool,
+        "prompts.limit": 3,
+        "prompts.batch": 1,
+        "targets.angles": [10, 45],
+        "sampling.max_tokens": 24,
+        "coverage.prompts": 2,
+        "audit.n_bootstrap": 200,
+    }
+    told = [word for name, value in small.items() for word in ("--set", f"{name}={value}")]
+    whole, directory = tmp_path / "whole", tmp_path / "run"
+    ended = done("steer", path, *told, "--set", f"output_dir={whole}", within=600)
+    assert ended.returncode == 0, ended.stderr
+    words = ("steer", path, *told, "--set", f"output_dir={directory}")
+    selections = directory / "selections.jsonl"
+    kill_when(selections, lambda text: text.count("\n") >= 2, *words, within=600)
+    assert len(lines(selections)) < 6
+    ended = done(*words, within=600)
+    assert ended.returncode == 0, ended.stderr
+    assert lines(selections) == lines(whole / "selections.jsonl")
+    found = results(directory)
+    assert found == results(whole)
+    assert found["attributes"] == ["brevity", "readability"]
+    assert len({example["rps"] for example in found["examples"]}) > 1
+    for target in found["targets"]:
+        assert target["generations"] == {"rps": 15, "baseline": 15}
+        assert target["independent"]["n"] == 3
+    assert "best of its neighbours" in (directory / "report.html").read_text(encoding="utf-8")
