@@ -133,6 +133,8 @@ def test_scores_are_those_of_a_model_that_reads_english(scored):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*lost the oldest tokens:UserWarning")
+@pytest.mark.filterwarnings("ignore:Could not find a config file:UserWarning")
 def test_the_recipe_tunes_and_reports_before_and_after(smollm2, tmp_path):
     """The whole recipe: some ten minutes on two cores and 6 GB of memory."""
     from pluralign.study import load_recipe, run_recipe

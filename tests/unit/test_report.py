@@ -312,10 +312,18 @@ def model_with(rows):
 
 def test_drift_is_the_change_since_the_first_step():
     rows = [
-        {"step": s, "logps/chosen": -100.0 - s, "logps/rejected": -110.0 - 3 * s} for s in (0, 5)
+        {"step": s, "eval_logps/chosen": -100.0 - s, "eval_logps/rejected": -110.0 - 3 * s}
+        for s in (0, 5)
     ]
     chosen, rejected = drift_lines(model_with(rows))
     assert (chosen.points, rejected.points) == (((0, 0), (5, -5)), ((0, 0), (5, -15)))
+
+
+def test_batches_of_other_pairs_tell_no_drift():
+    rows = [
+        {"step": s, "logps/chosen": -100.0 * s, "logps/rejected": -110.0 * s} for s in (1, 2, 3)
+    ]
+    assert drift_lines(model_with(rows)) == ()
 
 
 def test_drift_against_the_reference_is_taken_as_logged():
@@ -422,6 +430,13 @@ def test_estimates_know_what_they_can_tell():
     assert Estimate(0.5, 0.4, 0.6).overlaps(Estimate(0.7, 0.6, 0.8))
     assert not Estimate(0.5, 0.4, 0.6).overlaps(Estimate(0.7, 0.61, 0.8))
     assert Estimate(0.5).overlaps(Estimate(0.9, 0.8, 1.0))
+    # Intervals that meet, of a difference that is told: 0.043 > hypot(0.027, 0.026).
+    south, north = Estimate(0.742, 0.714, 0.768), Estimate(0.785, 0.758, 0.809)
+    assert south.overlaps(north)
+    assert north.is_above(south)
+    assert not south.is_above(north)
+    assert not Estimate(0.77, 0.743, 0.79).is_above(south)
+    assert not Estimate(0.9).is_above(south)
     assert Estimate(0.1, 0.05, 0.2).excludes(0.0)
     assert not Estimate(0.1, 0.0, 0.2).excludes(0.0)
     assert not Estimate(0.1).excludes(0.0)

@@ -1,5 +1,6 @@
 """Many groups in the report: ranked without luck, named with allowance for their number."""
 
+import re
 from xml.etree import ElementTree
 
 import numpy as np
@@ -70,9 +71,18 @@ def test_only_groups_that_stay_different_among_many_are_named(run):
     told = [part for part in figure.caption if part.startswith("Allowing for")]
     assert len(told) == 2
     start, tuned = (part.replace("\u2068", "").replace("\u2069", "") for part in told)
-    assert "start serves differently from all other pairs: left out (lower)" in start
-    assert "left out (lower); g03 (higher)" in tuned
+    said = {text.split("looked at, ")[1].split(" than")[0] for text in (start, tuned)}
+    assert said == {"start serves left out worse", "tuned serves left out worse and g03 better"}
+    assert "Of groups so named, 5 % are expected" in tuned.replace("\u202f", " ")
     assert "lucky" not in start + tuned
+
+
+def test_models_of_which_the_same_is_told_share_a_sentence(run):
+    twice = {"models": [run["models"][0], {**run["models"][0], "name": "b", "title": "b"}]}
+    (figure, *_) = groups_section(read_run(twice)).figures
+    told = [part for part in figure.caption if part.startswith("Allowing for")]
+    assert len(told) == 1
+    assert "start and b serve left out worse than" in re.sub("[\u2068\u2069]", "", told[0])
 
 
 def test_changes_are_called_so_with_allowance_for_their_number(run):

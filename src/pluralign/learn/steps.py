@@ -82,12 +82,14 @@ class TextStep:
 
 
 def _drift(scores: PairScores) -> dict[str, Tensor]:
-    """How far the log-probability a token has moved from the reference, for both responses."""
+    """How far both log-probabilities have moved from the reference: whole, and a token."""
     if scores.ref_chosen is None or scores.ref_rejected is None:
         return {}
-    if scores.chosen_length is None or scores.rejected_length is None:
-        return {}
     with torch.no_grad():
-        chosen = (scores.chosen - scores.ref_chosen) / scores.chosen_length
-        rejected = (scores.rejected - scores.ref_rejected) / scores.rejected_length
-    return {"log_ratio/chosen_per_token": chosen, "log_ratio/rejected_per_token": rejected}
+        chosen = scores.chosen - scores.ref_chosen
+        rejected = scores.rejected - scores.ref_rejected
+        found = {"log_ratio/chosen": chosen, "log_ratio/rejected": rejected}
+        if scores.chosen_length is not None and scores.rejected_length is not None:
+            found["log_ratio/chosen_per_token"] = chosen / scores.chosen_length
+            found["log_ratio/rejected_per_token"] = rejected / scores.rejected_length
+    return found

@@ -258,7 +258,7 @@ class _Run:
             "title": self.recipe.title,
             "created": origin["created"],
             "data": {
-                "source": self.recipe.data.world or material.train.source,
+                "source": self._source(material),
                 "file": material.file,
                 "fingerprint": material.train.fingerprint(),
                 "n_train": len(material.train),
@@ -271,6 +271,10 @@ class _Run:
             "noise": self._noise(material.truth.get("flip_rates", {})),
             "provenance": origin,
         }
+
+    def _source(self, material: Material) -> str:
+        world = self.recipe.data.world
+        return material.train.source if world is None else f"{world} world (made, truth known)"
 
     def _base(self) -> dict[str, Any]:
         """The model that everything started from, for the model card."""

@@ -31,7 +31,7 @@ def _length_bias(ledger: Ledger, confidence: float) -> list[Finding]:
     chars = _longer_wins(ledger, ledger.length, keep, confidence)
     data: dict[str, Any] = {"characters": chars}
     overall = chars["overall"]
-    what = f"The longer response wins in {_interval(overall)} of {overall['n']} pairs"
+    what = f"The longer response wins in {_interval(overall)} of {overall['n']:,} pairs"
     apart = _apart(chars, confidence)
     if apart is not None:
         what += f"; in {apart['name']} in {_interval(apart)}"
@@ -94,7 +94,7 @@ def _position_bias(ledger: Ledger, confidence: float) -> list[Finding]:
     if overall["low"] <= 0.5 <= overall["high"]:
         return []
     constant = overall["value"] in (0.0, 1.0)
-    what = f"The response shown first wins in {_interval(overall)} of {overall['n']} pairs"
+    what = f"The response shown first wins in {_interval(overall)} of {overall['n']:,} pairs"
     what += "; the position alone gives the label away" if constant else ""
     severity = "error" if constant else "warning"
     return [Finding("position_bias", severity, f"{what}.", overall["n"], data=data)]

@@ -36,9 +36,9 @@ def cycle_findings(ledger: Ledger) -> list[Finding]:
         Finding(
             "cyclic_preferences",
             "warning",
-            f"{len(rows)} pairs lie on a circle of preferences ({percent(share)} of the "
-            f"{len(checkable)} pairs whose responses are compared three ways); "
-            f"{len(suspects)} of them are the likeliest flip of their circles.",
+            f"{len(rows):,} pairs lie on a circle of preferences ({percent(share)} of the "
+            f"{len(checkable):,} pairs whose responses are compared three ways); "
+            f"{len(suspects):,} of them are the likeliest flip of their circles.",
             len(rows),
             tuple(rows.tolist()),
             data={

@@ -149,5 +149,5 @@ def percents(value: float, low: float, high: float) -> str:
 
 
 def pairs_of(count: int, total: int) -> str:
-    """For example ``12 of 221 pairs``."""
-    return f"{count} of {total} pairs"
+    """For example ``12 of 2,210 pairs``."""
+    return f"{count:,} of {total:,} pairs"

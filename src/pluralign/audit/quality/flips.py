@@ -60,7 +60,7 @@ def flip_findings(ledger: Ledger, margin: NDArray[np.float64], confidence: float
         Finding(
             "flipped_by_model",
             "warning",
-            f"{len(rows)} of {int(np.isfinite(posterior).sum())} labels look flipped to the "
+            f"{len(rows):,} of {int(np.isfinite(posterior).sum()):,} labels look flipped to the "
             f"model; its estimate of the flip rate is highest in {noisiest}: "
             f"{percents(rate.value, rate.low, rate.high)}.",
             len(rows),

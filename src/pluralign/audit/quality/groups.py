@@ -26,7 +26,7 @@ def group_findings(ledger: Ledger, confidence: float) -> list[Finding]:
     sizes = {name: int(member.sum()) for name, member in ledger.members()}
     found = _missing(ledger)
     if len(sizes) == 1:
-        what = f"All {len(ledger)} pairs are of the group {next(iter(sizes))!r}."
+        what = f"All {len(ledger):,} pairs are of the group {next(iter(sizes))!r}."
         return [*found, Finding("one_group", "warning", what, len(ledger))]
     return [*found, *_tiny(ledger, sizes), _resolution(sizes, confidence)]
 
@@ -59,7 +59,7 @@ def _tiny(ledger: Ledger, sizes: dict[str, int]) -> list[Finding]:
             "tiny_groups",
             "warning",
             f"{len(tiny)} of {len(sizes)} groups have fewer than {_TINY} pairs "
-            f"({len(rows)} pairs in all).",
+            f"({len(rows):,} pairs in all).",
             len(rows),
             tuple(rows),
             data={"sizes": tiny},
@@ -86,9 +86,10 @@ def _resolution(sizes: dict[str, int], confidence: float) -> Finding:
     return Finding(
         "group_resolution",
         "note",
-        f"With {last['n']} pairs, the smallest group ({last['name']}) shows a gap of accuracy to "
+        f"With {last['n']:,} pairs, the smallest group ({last['name']}) shows a gap of accuracy to "
         f"the rest only from {_points(last['gap_to_rest'])} (power {percent(_POWER)}); the largest "
-        f"({groups[0]['name']}, {groups[0]['n']} pairs) from {_points(groups[0]['gap_to_rest'])}.",
+        f"({groups[0]['name']}, {groups[0]['n']:,} pairs) from "
+        f"{_points(groups[0]['gap_to_rest'])}.",
         len(sizes),
         data={"groups": groups, "between": between, "power": _POWER, "confidence": confidence},
     )

@@ -69,7 +69,7 @@ def _finding(key: str, severity: Severity, what: str, match: NDArray[np.int64]) 
     return Finding(
         key,
         severity,
-        f"{len(rows)} of {len(match)} {what}.",
+        f"{len(rows):,} of {len(match):,} {what}.",
         len(rows),
         tuple(rows.tolist()),
         data={"rows_of": "evaluation", "train_rows": match[rows].tolist()},

@@ -151,8 +151,8 @@ def _conflicts(ledger: Ledger, confidence: float) -> list[Finding]:
         Finding(
             "conflicting_votes",
             "warning" if alone or own else "note",
-            f"{data['conflicting']} of {data['repeated']} pairs judged more than once have "
-            f"opposite labels ({len(rows)} rows); if people agreed in truth, the flip rate is at "
+            f"{data['conflicting']:,} of {data['repeated']:,} pairs judged more than once have "
+            f"opposite labels ({len(rows):,} rows); if people agreed in truth, the flip rate is at "
             f"most {percents(bound['value'], bound['low'], bound['high'])}.",
             len(rows),
             tuple(rows.tolist()),
@@ -202,8 +202,8 @@ def _outvoted(ledger: Ledger) -> list[Finding]:
         Finding(
             "outvoted",
             "warning" if bool((ledger.annotator < 0).all()) else "note",
-            f"{len(rows)} of {len(judged)} votes on pairs judged three times or more go against "
-            "the majority.",
+            f"{len(rows):,} of {len(judged):,} votes on pairs judged three times or more go "
+            "against the majority.",
             len(rows),
             tuple(rows.tolist()),
             data={"groups": ledger.by_group(rows), "judged": ledger.by_group(judged)},

@@ -107,7 +107,7 @@ def agreement_findings(ledger: Ledger, confidence: float, seed: int) -> list[Fin
     alpha = bootstrap(overall, _alpha, confidence, seed)
     people = len(np.unique(ledger.annotator[keep]))
     what = (
-        f"{people} annotators judged {len(overall)} pairs together; Krippendorff's alpha is "
+        f"{people} annotators judged {len(overall):,} pairs together; Krippendorff's alpha is "
         f"{_interval(alpha)}"
     )
     if len(groups) > 1:

@@ -27,7 +27,10 @@ DRIFT_REMEDY: Final = (
     "beta or an added likelihood term on the chosen response hold it back."
 )
 
-DRIFT_CURVE: Final = "The same during training, as the mean over all pairs of an evaluation."
+DRIFT_CURVE: Final = (
+    "The same during training: over the held-out pairs where they were evaluated more than once, "
+    "else over the pairs of the training steps."
+)
 
 MARGIN: Final = (
     "Log-probability of the chosen response minus that of the rejected one. Bars right of the "

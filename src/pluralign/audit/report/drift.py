@@ -41,7 +41,8 @@ def drift_section(run: Run) -> Section | None:
 
 
 def _groups_figure(drifted: Drifted) -> Figure:
-    rows = [row for found in drifted for row in _rows(*found, headed=len(drifted) > 1)]
+    names = group_order([drift.chosen for _, drift in drifted])  # one order for all models
+    rows = [row for found in drifted for row in _rows(*found, names, headed=len(drifted) > 1)]
     draw = Intervals(
         tuple(rows),
         _SIDES,
@@ -55,10 +56,9 @@ def _groups_figure(drifted: Drifted) -> Figure:
     return replace(made, alert=_alert(drifted))
 
 
-def _rows(model: Model, drift: Drift, *, headed: bool) -> list[Row]:
+def _rows(model: Model, drift: Drift, names: Sequence[str], *, headed: bool) -> list[Row]:
     title = isolated(model.title)
     rows = [Row(title, "", (), ruled=True)] if headed else []
-    names = group_order([drift.chosen])
     parts = [_sides(drift, name) for name in names]
     parts.append((drift.chosen.overall, drift.rejected.overall))
     return rows + [

@@ -34,6 +34,17 @@ class Estimate:
             return True
         return self.low <= other.high and other.low <= self.high
 
+    def is_above(self, other: Estimate) -> bool:
+        """Whether the difference to ``other``, of other pairs, has an interval above zero.
+
+        Newcombe's interval, made of both: those may meet and the difference still be told.
+        """
+        if self.value is None or self.low is None or other.value is None or other.high is None:
+            return False
+        return self.value - other.value > math.hypot(
+            self.value - self.low, other.high - other.value
+        )
+
     def excludes(self, value: float) -> bool:
         """Whether the interval is known and lies on one side of ``value``."""
         if self.low is None or self.high is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from .fields import Frame, Slice
+from .fields import Frame
 from .scales import percent_tick
 from .svg import isolated
 
@@ -40,27 +40,42 @@ def drawn_sentences(frames: Sequence[Frame]) -> list[str]:
     return list(said)
 
 
-def told_sentence(name: str, frame: Frame, overall: Slice) -> str:
-    """Which groups of one model are told from all other pairs, allowing for their number."""
-    if frame.n_tests < 2:
-        return ""
-    told = [group for group in frame.groups if group.adjusted is not None and frame.differs(group)]
-    middle = overall.estimate.value or 0.0
-    lower = [isolated(g.name) for g in told if (g.estimate.value or 0.0) < middle]
-    higher = [isolated(g.name) for g in told if (g.estimate.value or 0.0) >= middle]
-    found = [
-        f"{', '.join(names[:6])}{f' and {len(names) - 6} more' if len(names) > 6 else ''} ({how})"
-        for how, names in (("lower", lower), ("higher", higher))
-        if names
+def told_sentences(named: Sequence[tuple[str, Frame]]) -> list[str]:
+    """Which groups of each model are told from all other pairs, allowing for their number.
+
+    Models of which the same is told share a sentence.
+    """
+    found: dict[tuple[int, str], list[str]] = {}
+    for name, frame in named:
+        if frame.n_tests > 1:
+            found.setdefault((frame.n_tests, _told(frame)), []).append(isolated(name))
+    said = [
+        f"Allowing for {n_tests} groups looked at, {listed(names)} "
+        f"{'serves' if len(names) == 1 else 'serve'} "
+        f"{told or 'no group measurably better or worse'} than all other pairs."
+        for (n_tests, told), names in found.items()
     ]
-    under = f"Allowing for {frame.n_tests} groups looked at, {isolated(name)} serves"
-    if not found:
-        return f"{under} no group measurably better or worse than all others."
-    level = percent_tick(1 - frame.confidence)
-    return (
-        f"{under} differently from all other pairs: {'; '.join(found)}. Of groups so named, "
-        f"{level} are expected to be named wrongly."
+    if any(told for _, told in found):
+        level = percent_tick(1 - named[0][1].confidence)
+        said[-1] += f" Of groups so named, {level} are expected to be named wrongly."
+    return said
+
+
+def _told(frame: Frame) -> str:
+    told = [group for group in frame.groups if group.adjusted is not None and frame.differs(group)]
+    middle = frame.overall.estimate.value or 0.0
+    worse = [isolated(g.name) for g in told if (g.estimate.value or 0.0) < middle]
+    better = [isolated(g.name) for g in told if (g.estimate.value or 0.0) >= middle]
+    return " and ".join(
+        f"{listed(names)} {how}" for names, how in ((worse, "worse"), (better, "better")) if names
     )
+
+
+def listed(names: Sequence[str], limit: int = 6) -> str:
+    """``a, b and c``, with a count of those left out."""
+    if len(names) > limit:
+        return f"{', '.join(names[:limit])} and {len(names) - limit} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def correction(frames: Sequence[Frame]) -> str:

@@ -74,15 +74,16 @@ def _worst_of(model: Model, groups: Mapping[str, Points]) -> str | None:
 def drift_lines(model: Model) -> tuple[Line, ...]:
     """Change of the log-probability of chosen and rejected responses.
 
-    Against the reference where it was logged, else since the first logged step.
+    Against the reference where it was logged. Else since the first evaluation, whose pairs
+    are always the same; batches of training are of other pairs each time, so that their
+    log-probabilities say nothing of a change.
     """
-    rows = model.training
-    for prefix in PREFIXES:
-        exact = [points(rows, f"{prefix}log_ratio/{side}") for side in ("chosen", "rejected")]
-        if all(exact):
-            return _two_sides(exact)
-    for prefix in PREFIXES:
-        raw = [points(rows, f"{prefix}logps/{side}") for side in ("chosen", "rejected")]
+    rows, sides = model.training, ("chosen", "rejected")
+    exact = [curve(rows, f"log_ratio/{side}") for side in sides]
+    if all(exact):
+        return _two_sides(exact)
+    for prefix in HELD_OUT:
+        raw = [points(rows, f"{prefix}logps/{side}") for side in sides]
         if all(len(found) > 1 for found in raw):
             return _two_sides([_since_start(found) for found in raw])
     return ()

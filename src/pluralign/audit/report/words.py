@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, cast, final
 
 from .fields import Estimate, Frame, Slice
-from .many import correction, drawn_sentences, order_sentence, told_sentence
+from .many import correction, drawn_sentences, listed, order_sentence, told_sentences
 from .reading import Comparison, Model, Run
 from .scales import (
     Format,
@@ -92,13 +92,6 @@ def interval(estimate: Estimate, write: Format, bare: bool = False) -> str:
 def count(n: int | None, noun: str = "pair") -> str:
     """``412 pairs``."""
     return "" if n is None else f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
-def listed(names: Sequence[str], limit: int = 6) -> str:
-    """``a, b and c``, with a count of those left out."""
-    if len(names) > limit:
-        return f"{', '.join(names[:limit])} and {len(names) - limit} more"
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def ranked(run: Run) -> list[tuple[Model, Slice]]:
@@ -216,12 +209,7 @@ def groups_caption(run: Run) -> list[str]:
         order_sentence(frames),
     ]
     said += [_worst_sentence(run), *drawn_sentences(frames), *_rival_sentences(run)]
-    said += [
-        told_sentence(model.title, frame, frame.overall)
-        for model, _ in ranked(run)
-        for frame in [model.frames[MAIN]]
-    ]
-    return said
+    return said + told_sentences([(model.title, model.frames[MAIN]) for model, _ in ranked(run)])
 
 
 def _worst_sentence(run: Run) -> str:
@@ -241,8 +229,8 @@ def _rival_sentences(run: Run) -> list[str]:
         if rivals:
             found.setdefault((worst.name, rivals), []).append(isolated(model.title))
     return [
-        f"Under {listed(models)} the interval of {isolated(name)} meets that of "
-        f"{listed(rivals, 4)}: which of them is worst off is uncertain at this size."
+        f"Under {listed(models)} {isolated(name)} is not told from {listed(rivals, 4)}: which of "
+        "them is worst off is uncertain at this size."
         for (name, rivals), models in found.items()
     ]
 
@@ -254,7 +242,7 @@ def _rivals(frame: Frame, worst: Slice) -> list[Slice]:
         for group in others
         if worst.estimate.has_interval
         and group.estimate.has_interval
-        and group.estimate.overlaps(worst.estimate)
+        and not group.estimate.is_above(worst.estimate)
     ]
 
 
