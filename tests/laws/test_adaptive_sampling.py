@@ -13,7 +13,6 @@ from pluralign.collect import (
     Concave,
     Isoelastic,
     Maximin,
-    ParityPenalised,
     PowerCurves,
     allocate,
     allocate_whole,
@@ -21,6 +20,7 @@ from pluralign.collect import (
     heuristic,
 )
 from pluralign.collect.problem import Problem
+from pluralign.collect.welfare import ParityPenalised
 from pluralign.collect.whole import Walk
 
 EXPONENTIAL = Concave(

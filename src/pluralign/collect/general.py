@@ -79,7 +79,8 @@ def _positive(problem: Problem, welfare: Welfare, starts: list[Floats]) -> Float
     performance, weights = _performance(problem, best)
     short = (weights > 0) & (performance <= welfare.lowest)
     if short.any():
-        name = problem.curves.names[int(np.flatnonzero(short)[0])]
+        needed = problem.curves.needed(problem.best - welfare.lowest) * problem.arrays()[0]
+        name = problem.curves.names[int(np.argmax(np.where(short, needed, -1.0)))]
         raise ParameterError(
             f"no allocation lifts group {name!r} to a performance above {welfare.lowest:g}; shift "
             "the metric (a larger best), or use the utilitarian objective or Maximin."
