@@ -10,6 +10,9 @@ CPU, slowly, which is how it is tested where there is no GPU.
 # triton comes with the builds of torch for CUDA, not with those for a CPU, and its language
 # has no types of its own.
 # pyright: reportMissingImports=false, reportCallIssue=false, reportArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownParameterType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUntypedFunctionDecorator=false, reportMissingParameterType=false
 
 from __future__ import annotations
 
