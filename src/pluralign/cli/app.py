@@ -13,7 +13,7 @@ import typer
 
 from .. import __version__
 from ..errors import DataError, IncompatibleError, ParameterError
-from . import audit, check, cite, env, list_, precompute, run, sample, show, steer
+from . import audit, check, cite, env, list_, plan, precompute, run, sample, show, steer
 from .console import FAILED, WRONG_INPUT, console, fail
 
 EXTRAS = {
@@ -51,6 +51,7 @@ app.command("check")(check.check)
 app.command("run")(run.run)
 app.command("precompute")(precompute.precompute)
 app.command("audit")(audit.audit)
+app.command("plan")(plan.plan)
 app.command("sample")(sample.sample)
 app.command("steer")(steer.steer)
 app.command("cite")(cite.cite)
