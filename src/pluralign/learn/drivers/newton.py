@@ -13,6 +13,7 @@ signs held, and a line search on the objective itself accepts it. Two things mak
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
@@ -24,6 +25,7 @@ from .penalties import Flags, Floats, Grouped, Penalty, Single, excess, unit_slo
 
 _ALL_COLUMNS = 2_000_000  # a matrix of this many values is not worth screening
 _MAX_STEPS = 200
+_HALVINGS = 10
 _PATIENCE = 20  # steps that better nothing
 _ROUNDING = 4e-15
 
@@ -115,6 +117,7 @@ class Solver:
         self._width = count + 1 if columns.size <= _ALL_COLUMNS else 1
         self._eta = np.repeat(self._table[:, :1], rows, axis=1)
         self._loss, self._p = self._likelihood(self._eta)
+        self._moments = self._x**2 @ self._weights
         self._curvature = Curvature(self._x, self._weights)
         self.null_loss = self._loss
         self._widen(self._factors == 0)
@@ -164,14 +167,15 @@ class Solver:
         point, least, stalled = self._point(strength, self._width), np.inf, 0
         for step in range(_MAX_STEPS):
             residual = float(point.excess.max()) / strength
-            stalled = 0 if residual < least else stalled + 1
-            least = min(least, residual)
             if residual <= tol or stalled > _PATIENCE:
                 return step, point
             active = self._active(point, tol * strength)
             self._curvature.choose(active, self._p, residual, tol)
-            if not self._advance(point, active):
+            gain = self._advance(point, active)
+            if gain is None:
                 return step, point
+            stalled = 0 if gain or residual < least else stalled + 1
+            least = min(least, residual)
             point = self._point(strength, self._width)
         return _MAX_STEPS, point
 
@@ -186,15 +190,11 @@ class Solver:
         beyond = excess(self._penalty, table, total, slopes)
         return _Point(table, gradient, weight, ridge, slopes, total, beyond)
 
-    def _advance(self, point: _Point, active: Flags) -> bool:
-        """One accepted step; false if there is no descent."""
-        step = self._direction(point, active)
+    def _advance(self, point: _Point, active: Flags) -> bool | None:
+        """One step; whether the objective fell by more than rounding, None if none was found."""
         value = self._loss + self._penalised(point.table, point)
         noise = _ROUNDING * abs(value)
-        free, share = point.weight == 0, 1.0
-        while share > 1e-12:
-            moved = point.table + share * step
-            moved[(self._penalty.inner(point.table, moved) < 0) & ~free & (moved != 0)] = 0.0
+        for moved in self._candidates(point, self._direction(point, active)):
             penalised = self._penalised(moved, point)
             change = moved - point.table
             promised = (
@@ -203,15 +203,32 @@ class Solver:
                 - (value - self._loss)
                 - float((change * (point.table + change / 2)).sum(0) @ point.ridge)
             )
-            if promised < noise:
-                eta = self._eta + change @ self._x[: self._width]
-                loss, p = self._likelihood(eta)
-                if loss + penalised <= value + 1e-4 * min(promised, 0.0) + noise:
-                    self._eta, self._loss, self._p = eta, loss, p
-                    self._table[:, : self._width] = self._centred(moved, free)
-                    return True
-            share *= 0.5
-        return False
+            if promised >= noise:
+                continue
+            eta = self._eta + change @ self._x[: self._width]
+            loss, p = self._likelihood(eta)
+            if loss + penalised <= value + 1e-4 * min(promised, 0.0) + noise:
+                self._eta, self._loss, self._p = eta, loss, p
+                self._table[:, : self._width] = self._centred(moved, point.weight == 0)
+                return loss + penalised < value - noise
+        return None
+
+    def _candidates(self, point: _Point, step: Floats) -> Iterator[Floats]:
+        """The step and shares of it, what passes zero put on it; then what blocks it, alone."""
+        penalised = point.weight > 0
+        crossing = (self._penalty.inner(point.table, point.table + step) < 0) & penalised
+        crossing = crossing & (point.table != 0)
+        for halvings in range(40):
+            moved = point.table + 0.5**halvings * step
+            moved[(self._penalty.inner(point.table, moved) < 0) & penalised & (moved != 0)] = 0.0
+            yield moved
+            if halvings == _HALVINGS and crossing.any():
+                # A proximal step on what wants to turn around always descends.
+                bend = 0.5 * float(crossing.any(0) @ self._moments[: self._width])
+                aim = point.table - point.gradient / bend
+                length = self._penalty.magnitude(aim)
+                kept = np.maximum(0.0, 1 - point.weight / bend / np.where(length > 0, length, 1.0))
+                yield np.where(crossing, aim * kept, point.table)
 
     def _direction(self, point: _Point, active: Flags) -> Floats:
         """The Newton step; coefficients at zero that it would push back stay out of it."""
@@ -232,7 +249,9 @@ class Solver:
 
     def _active(self, point: _Point, least: float) -> Flags:
         """Coefficients of a step: not zero, asking, or free; never a whole free shift."""
-        active = (point.table != 0) | (point.excess > least)
+        in_play = np.where((point.table != 0) | (point.excess > least), 1.0, 0.0)
+        # What is penalised together moves together.
+        active = np.broadcast_to(self._penalty.magnitude(in_play) > 0, in_play.shape).copy()
         free = point.weight == 0
         active[:-1, free] = True
         active[-1, free] = False
@@ -273,6 +292,7 @@ class Solver:
             pair, swapped = np.array([self._width, column]), np.array([column, self._width])
             self._x[pair] = self._x[swapped]
             self._factors[pair] = self._factors[swapped]
+            self._moments[pair] = self._moments[swapped]
             self._order[pair] = self._order[swapped]
             self._table[:, pair] = self._table[:, swapped]
             self._width += 1

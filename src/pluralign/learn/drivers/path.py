@@ -15,6 +15,7 @@ from .penalties import Floats
 
 _LEAST_POINTS = 5
 _GAIN = 1e-5
+_STRIDE, _ROUGH = 0.5, 1e-2
 _SATURATED = 0.999
 
 
@@ -187,8 +188,13 @@ class MultinomialLasso:
 
 def _walk(solver: Solver, grid: Floats, tol: float, may_end: bool) -> tuple[list[Fit], str]:
     fits: list[Fit] = []
-    before, note = float(grid[0]), ""
+    before, note = max(solver.strongest(), float(grid[0])), ""
     for strength in grid.tolist():
+        while strength < _STRIDE * before:
+            # Newton steps are sure only near a solution: come down in strides.
+            solver.expect(_STRIDE * before, before)
+            before *= _STRIDE
+            solver.solve(before, _ROUGH)
         solver.expect(strength, before)
         fits.append(solver.solve(strength, tol))
         before = strength
