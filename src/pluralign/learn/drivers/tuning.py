@@ -14,6 +14,7 @@ from .penalties import Floats
 
 Rule = Literal["min", "1se"]
 
+_MANY_REPEATS = 5  # of the rows of a class, on average
 _FOLD_TOL = 1e-4  # of lambda: a hundredth of what folds differ by
 
 
@@ -27,7 +28,7 @@ class Curve:
         folds: deviance, -2 mean log p of each fold's rows, (folds, L).
         accuracy: share of rows predicted right in each fold, (folds, L).
         sizes: weight of each fold's rows, (folds,).
-        fold_of: fold of each row, (n,).
+        fold_of: fold of each row, (n,); -1 was never held out.
     """
 
     lambdas: Floats
@@ -100,7 +101,7 @@ def cross_validate(
         x: (n, columns).
         codes: (n,).
         n_classes: number of classes.
-        fold_of: fold of each row, (n,), from 0.
+        fold_of: fold of each row, (n,), from 0; -1 is never held out.
         weights: (n,).
         lambdas: the same for every fold.
         settings: further arguments of :meth:`MultinomialLasso.path`.
@@ -124,22 +125,36 @@ def cross_validate(
     return Curve(lambdas, np.stack(losses), np.stack(right), np.array(sizes), fold_of)
 
 
-def folds_by_row(x: Floats, codes: NDArray[Any], n_folds: int, seed: int) -> NDArray[Any]:
-    """Fold of each row, (n,): classes spread evenly, equal rows together.
+def folds_by_row(
+    x: Floats, codes: NDArray[Any], n_folds: int, seed: int, weights: Floats
+) -> NDArray[Any]:
+    """Fold of each row, (n,): classes spread evenly, equal rows together; -1 is never held out.
 
     Folds follow what rows contain and not where they stand, so that neither their order nor
-    writing a row twice in place of a weight of 2 changes a result.
+    writing a row twice in place of a weight of 2 changes a result. Rows of a class that
+    repeat many times, as those of a few dummies do, are parted all the same. Classes of
+    fewer distinct rows than folds stay in training throughout.
+
+    Raises:
+        DataError: if no class has two rows to part.
     """
     _, unit = np.unique(np.column_stack([codes, x]), axis=0, return_inverse=True)
     unit = unit.ravel()
     class_of = np.zeros(unit.max() + 1, int)
     class_of[unit] = codes
-    if np.bincount(class_of).min() < n_folds:
-        # Too many equal rows: then they are parted.
-        unit, class_of = np.arange(len(codes)), codes
-    rng, fold_of, place = np.random.default_rng(seed), np.zeros(len(class_of), int), 0
+    repeats = np.bincount(codes, weights) / np.bincount(class_of)
+    parted = np.flatnonzero(repeats[codes] >= _MANY_REPEATS)
+    unit[parted] = len(class_of) + np.arange(len(parted))
+    class_of = np.concatenate([class_of, codes[parted]])
+    present = np.isin(np.arange(len(class_of)), unit)
+    n_folds = min(n_folds, int(np.bincount(class_of[present]).max()))
+    if n_folds < 2:
+        raise DataError("no class has two different rows; nothing can be held out.")
+    rng, fold_of, place = np.random.default_rng(seed), np.full(len(class_of), -1), 0
     for k in range(int(codes.max()) + 1):
-        members = rng.permutation(np.flatnonzero(class_of == k))
+        members = rng.permutation(np.flatnonzero((class_of == k) & present))
+        if len(members) < n_folds:
+            continue
         fold_of[members] = (place + np.arange(len(members))) % n_folds
         place += len(members)
     return fold_of[unit]
