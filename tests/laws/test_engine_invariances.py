@@ -73,6 +73,13 @@ ARCHITECTURES = {
         SMALL | PLAIN | {"ffn_dim": 48, "word_embed_proj_dim": 32, "dropout": 0.0, "init_std": 0.3},
         SHARED,
     ),
+    "bloom": (  # counts positions from its mask
+        "BloomConfig",
+        {"vocab_size": VOCABULARY, "hidden_size": 32, "n_layer": 2, "n_head": 4}
+        | EAGER
+        | {"initializer_range": 0.3, "hidden_dropout": 0.0, "attention_dropout": 0.0},
+        ("shared", "two_rows"),
+    ),
     "mixtral": (
         "MixtralConfig",
         SMALL | PLAIN | {"num_local_experts": 4, "num_experts_per_tok": 2},

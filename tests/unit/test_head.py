@@ -78,6 +78,40 @@ def test_a_frozen_weight_leaves_one_gradient_and_no_recomputation(shape, chunk):
             token_logprobs(leaf, weight, targets, bias=bias, shape=shape)
 
 
+@pytest.mark.parametrize("chunk", [3, 100])
+def test_a_graph_that_is_kept_gives_the_same_gradient_again(chunk):
+    hidden, weight, bias, targets = inputs()
+    leaves = [t.requires_grad_() for t in (hidden, weight, bias)]
+    out = token_logprobs(hidden, weight, targets, bias=bias, chunk_tokens=chunk)
+    first = torch.autograd.grad(out.sum(), leaves, retain_graph=True)
+    again = torch.autograd.grad(out.sum(), leaves)
+    torch.testing.assert_close(first, again, atol=1e-12, rtol=0)
+
+
+def test_the_last_chunk_is_computed_once_and_only_the_newest_is_kept(monkeypatch):
+    from pluralign.engines import head
+
+    sizes = []
+    logits = head._logits
+
+    def counted(buffer, hidden, *rest):
+        sizes.append(len(hidden))
+        return logits(buffer, hidden, *rest)
+
+    monkeypatch.setattr(head, "_logits", counted)
+    hidden, weight, _, targets = inputs()
+    weight.requires_grad_()
+    older = token_logprobs(hidden, weight, targets, chunk_tokens=3)
+    newer = token_logprobs(hidden, weight, targets, chunk_tokens=3)
+    assert sizes == [3, 3, 1] * 2
+    sizes.clear()
+    newer.sum().backward()
+    assert sizes == [3, 3]
+    sizes.clear()
+    older.sum().backward()
+    assert sizes == [1, 3, 3]
+
+
 def test_a_tied_weight_sums_both_gradients():
     _, weight, _, targets = inputs()
     ids = torch.tensor([3, 3, 1, 0, 10, 4, 4])

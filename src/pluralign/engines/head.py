@@ -1,12 +1,14 @@
 """The language-model head without its logits: log-probabilities chunk by chunk.
 
 One buffer of ``chunk_tokens x vocabulary`` is reused for all chunks, forward and
-backward; a tensor of all logits never exists. On a GPU ``fused_head`` does the same by
+backward; a tensor of all logits never exists. The last chunk's is kept for the backward
+pass, which would need as much to compute it again. On a GPU ``fused_head`` does the same by
 kernels, with the logits in registers.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple, cast
@@ -106,9 +108,9 @@ class _TokenLogProbs(torch.autograd.Function):
         shape: LogitShape,
         chunk: int,
     ) -> Tensor:
-        out, lse = _scored(hidden, weight, bias, targets, shape, chunk)
+        out, lse, last = _scored(hidden, weight, bias, targets, shape, chunk)
         ctx.save_for_backward(hidden, weight, bias, targets, lse)
-        ctx.shape, ctx.chunk = shape, chunk
+        ctx.shape, ctx.chunk, ctx.last = shape, chunk, _Last(last)
         return out
 
     @staticmethod
@@ -121,16 +123,21 @@ class _TokenLogProbs(torch.autograd.Function):
         d_weight = torch.zeros_like(weight, dtype=wide) if wants_weight else None
         d_bias = torch.zeros_like(bias, dtype=wide) if wants_bias else None
         with torch.autocast(hidden.device.type, enabled=False):
-            buffer = _buffer(hidden, weight, ctx.chunk)
-            for rows in _chunks(len(hidden), ctx.chunk):
-                z = _logits(buffer, hidden[rows], weight, bias, ctx.shape)
-                z = _d_logits(z, lse[rows], targets[rows], grad[rows], ctx.shape)
+            last, buffer = ctx.last.taken(), None
+            for rows in reversed(_chunks(len(hidden), ctx.chunk)):
+                if last is not None:
+                    z = _d_kept(last, targets[rows], grad[rows], ctx.shape)
+                else:
+                    buffer = _buffer(hidden, weight, ctx.chunk) if buffer is None else buffer
+                    z = _logits(buffer, hidden[rows], weight, bias, ctx.shape)
+                    z = _d_logits(z, lse[rows], targets[rows], grad[rows], ctx.shape)
                 if d_hidden is not None:
                     _add_product(d_hidden[rows], z, weight)
                 if d_weight is not None:
                     d_weight.addmm_(z.t(), hidden[rows].to(wide))
                 if d_bias is not None:
                     d_bias += z.sum(0)
+                z = last = None  # before the buffer is made
         return (
             None if d_hidden is None else d_hidden.to(hidden.dtype),
             None if d_weight is None else d_weight.to(weight.dtype),
@@ -155,7 +162,7 @@ class _HiddenOnly(torch.autograd.Function):
         chunk: int,
     ) -> Tensor:
         slope = torch.zeros_like(hidden, dtype=_wide(hidden))
-        out, _ = _scored(hidden, weight, bias, targets, shape, chunk, slope)
+        out, _, _ = _scored(hidden, weight, bias, targets, shape, chunk, slope)
         ctx.save_for_backward(slope)
         ctx.dtype = hidden.dtype
         return out
@@ -167,6 +174,31 @@ class _HiddenOnly(torch.autograd.Function):
         return (slope * grad[:, None]).to(ctx.dtype), None, None, None, None, None
 
 
+class _Exponentials(NamedTuple):
+    """``exp(z - max z)`` of a chunk, and the sum of each row."""
+
+    values: Tensor
+    sums: Tensor
+
+
+class _Last:
+    """Keeps the last chunk of the newest call only; a batch of many calls computes again."""
+
+    _newest: weakref.ref[_Last] | None = None
+
+    def __init__(self, kept: _Exponentials | None) -> None:
+        before = _Last._newest and _Last._newest()
+        if before is not None:
+            before.taken()
+        self._kept = kept
+        _Last._newest = weakref.ref(self)
+
+    def taken(self) -> _Exponentials | None:
+        """What is kept, once: the backward pass writes over it."""
+        kept, self._kept = self._kept, None
+        return kept
+
+
 def _scored(
     hidden: Tensor,
     weight: Tensor,
@@ -175,22 +207,28 @@ def _scored(
     shape: LogitShape,
     chunk: int,
     slope: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Log-probabilities and log-sum-exps; their derivatives by hidden state go to ``slope``."""
+) -> tuple[Tensor, Tensor, _Exponentials | None]:
+    """Log-probabilities, log-sum-exps, and what is left of the last chunk.
+
+    The derivatives by hidden state go to ``slope``; then, or with a soft-cap, whose
+    derivative needs the logits, nothing of use is left.
+    """
     with torch.autocast(hidden.device.type, enabled=False):
         out = torch.empty(len(hidden), dtype=_wide(hidden), device=hidden.device)
         lse = torch.empty_like(out)
-        buffer = _buffer(hidden, weight, chunk)
+        buffer, last = _buffer(hidden, weight, chunk), None
         for rows in _chunks(len(hidden), chunk):
             z = _logits(buffer, hidden[rows], weight, bias, shape)
-            lse[rows] = torch.logsumexp(z, dim=1)
-            out[rows] = z.gather(1, targets[rows, None])[:, 0] - lse[rows]
-            if slope is not None:
+            at_target = z.gather(1, targets[rows, None])[:, 0]
+            if slope is None:
+                lse[rows], last = _exponentiate(z)
+            else:
+                lse[rows] = torch.logsumexp(z, dim=1)
                 one = torch.ones_like(lse[rows])
-                _add_product(
-                    slope[rows], _d_logits(z, lse[rows], targets[rows], one, shape), weight
-                )
-    return out, lse
+                d_z = _d_logits(z, lse[rows], targets[rows], one, shape)
+                _add_product(slope[rows], d_z, weight)
+            out[rows] = at_target - lse[rows]
+    return out, lse, last if shape.softcap is None else None
 
 
 def _wide(hidden: Tensor) -> torch.dtype:
@@ -202,8 +240,8 @@ def _buffer(hidden: Tensor, weight: Tensor, chunk: int) -> Tensor:
     return torch.empty(size, dtype=_wide(hidden), device=hidden.device)
 
 
-def _chunks(size: int, chunk: int) -> Iterator[slice]:
-    return (slice(start, min(start + chunk, size)) for start in range(0, size, chunk))
+def _chunks(size: int, chunk: int) -> list[slice]:
+    return [slice(start, min(start + chunk, size)) for start in range(0, size, chunk)]
 
 
 def _weight_blocks(weight: Tensor, wide: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
@@ -231,6 +269,14 @@ def _logits(
     return z
 
 
+def _exponentiate(z: Tensor) -> tuple[Tensor, _Exponentials]:
+    """Log-sum-exp of each row; the exponentials are written over the logits."""
+    top = z.amax(1, keepdim=True)
+    top = torch.where(top.isfinite(), top, 0.0)
+    sums = z.sub_(top).exp_().sum(1)
+    return sums.log().add_(top[:, 0]), _Exponentials(z, sums)
+
+
 def _d_logits(z: Tensor, lse: Tensor, targets: Tensor, grad: Tensor, shape: LogitShape) -> Tensor:
     """Gradient of the projection, written over the logits ``z`` where that is possible."""
     slope = None
@@ -240,6 +286,13 @@ def _d_logits(z: Tensor, lse: Tensor, targets: Tensor, grad: Tensor, shape: Logi
     z.sub_(lse[:, None]).exp_().mul_(-factor)
     z.scatter_add_(1, targets[:, None], factor)
     return z if slope is None else z.mul_(slope)
+
+
+def _d_kept(last: _Exponentials, targets: Tensor, grad: Tensor, shape: LogitShape) -> Tensor:
+    """Gradient of the projection from the exponentials that were kept, written over them."""
+    z = last.values
+    factor = grad.to(z.dtype)[:, None] * shape.scale
+    return z.mul_(-factor / last.sums[:, None]).scatter_add_(1, targets[:, None], factor)
 
 
 def _add_product(out: Tensor, z: Tensor, weight: Tensor) -> None:

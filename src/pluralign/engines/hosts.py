@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -149,6 +150,12 @@ def attention_of(core: Any) -> str:
     return str(getattr(core.config, "_attn_implementation", None))
 
 
+def counts_mask(core: Any) -> bool:
+    """Whether positions are counted from the mask (ALiBi), which must then be ``(R, S)``."""
+    config = core.config.get_text_config()
+    return bool(getattr(config, "alibi", False)) or config.model_type == "bloom"
+
+
 def precision_of(core: Any) -> str:
     """Dtype of the weights, and the one of autocast where that is on."""
     kind = device_of(core).type
@@ -169,6 +176,25 @@ def stretching_length(core: Any) -> int | None:
         return None
     usual = config.max_position_embeddings
     return min(int(k.get("original_max_position_embeddings") or usual) for k in stretching)
+
+
+@contextmanager
+def grouped_keys(device: torch.device) -> Generator[None]:
+    """Within it a CPU's masked attention reads a key head once for all queries that share it.
+
+    transformers copies keys and values for each query head where there is a mask, which
+    CUDA's kernels need and the CPU's do not. Not for passes under activation checkpointing:
+    what is computed again in the backward pass must be computed alike.
+    """
+    name = "TRANSFORMERS_SDPA_FORCE_GQA"
+    before = os.environ.get(name)
+    if device.type == "cpu" and before is None:
+        os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
 
 
 @contextmanager

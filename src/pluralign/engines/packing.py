@@ -175,7 +175,7 @@ def attention_mask(
         windows: for each kind of attention layer its window; one kind gives one mask,
             several a dictionary of masks.
         implementation: ``"sdpa"``, ``"eager"`` or ``"flex_attention"``.
-        dtype: of the hidden states; eager attention adds the mask to its scores.
+        dtype: of the hidden states; see :func:`added`.
     """
     if inputs.segments is None:
         return inputs.mask
@@ -185,7 +185,17 @@ def attention_mask(
         sees = visible(inputs.segments, inputs.positions, window)
         make = block_mask if implementation == "flex_attention" else dense_mask
         masks[kind] = make(sees, rows, width, inputs.ids.device)
-        if implementation == "eager":
-            zero = torch.zeros((), dtype=dtype, device=inputs.ids.device)
-            masks[kind] = torch.where(masks[kind], zero, torch.finfo(dtype).min)
+        if implementation != "flex_attention":
+            masks[kind] = added(masks[kind], implementation, dtype)
     return masks if len(masks) > 1 else next(iter(masks.values()))
+
+
+def added(mask: Tensor, implementation: str, dtype: torch.dtype) -> Tensor:
+    """A bool mask as numbers added to the scores, where attention would make those in each layer.
+
+    Eager attention takes nothing else; SDPA on a CPU turns a bool mask into numbers anew.
+    """
+    if implementation != "eager" and mask.is_cuda:
+        return mask
+    zero = torch.zeros((), dtype=dtype, device=mask.device)
+    return torch.where(mask, zero, torch.finfo(dtype).min)

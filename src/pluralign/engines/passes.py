@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from .forms import windows_of
-from .hosts import attention_of, device_of
-from .layout import Rows
-from .packing import attention_mask
+from .hosts import attention_of, counts_mask, device_of, grouped_keys
+from .layout import Inputs, Rows
+from .packing import added, attention_mask
 from .projection import run_body
 
 
@@ -26,7 +26,7 @@ def states_of(core: Any, body: Any, rows: Rows) -> tuple[Any, Tensor]:
         NoSharedCacheError: for shared rows and a model without plain keys and values.
     """
     if rows.form == "shared":
-        return _shared(body, rows)
+        return _shared(core, body, rows)
     inputs = rows.passes[0]
     if rows.form == "packed":
         mask = attention_mask(inputs, windows_of(core) or {}, attention_of(core), core.dtype)
@@ -35,7 +35,7 @@ def states_of(core: Any, body: Any, rows: Rows) -> tuple[Any, Tensor]:
     return output, output.last_hidden_state.flatten(0, 1)
 
 
-def _shared(body: Any, rows: Rows) -> tuple[Any, Tensor]:
+def _shared(core: Any, body: Any, rows: Rows) -> tuple[Any, Tensor]:
     prompts, responses = rows.passes
     output = run_body(body, prompts, use_cache=True)
     states = output.last_hidden_state.flatten(0, 1)
@@ -44,8 +44,20 @@ def _shared(body: Any, rows: Rows) -> tuple[Any, Tensor]:
     cache = output.past_key_values
     _require_plain(cache)
     cache.batch_repeat_interleave(rows.lengths.shape[1])
-    after = run_body(body, responses, use_cache=True, past_key_values=cache)
+    responses = responses._replace(mask=_after_prompts(core, responses))
+    with grouped_keys(responses.ids.device):
+        after = run_body(body, responses, use_cache=True, past_key_values=cache)
     return output, torch.cat([states, after.last_hidden_state.flatten(0, 1)])
+
+
+def _after_prompts(core: Any, responses: Inputs) -> Tensor:
+    """The mask of the second pass: made once where each layer would make it for itself."""
+    seen, width = responses.mask, responses.ids.shape[1]
+    implementation = attention_of(core)
+    if implementation not in ("sdpa", "eager") or seen.is_cuda or counts_mask(core):
+        return seen
+    causal = torch.ones(width, seen.shape[1], dtype=torch.bool).tril(seen.shape[1] - width)
+    return added(seen[:, None, None, :] & causal, implementation, core.dtype)
 
 
 def _require_plain(cache: Any) -> None:

@@ -110,7 +110,7 @@ class TrainingConfig:
     adam_beta1: Annotated[float, Within(0.0, 1.0, closed="left")] = 0.9
     adam_beta2: Annotated[float, Within(0.0, 1.0, closed="left")] = 0.999
     max_grad_norm: Annotated[float, Within(0.0)] = 1.0
-    optim: Annotated[str, Kind(str)] = "adamw_torch"
+    optim: Annotated[str, Kind(str)] = "adamw_torch_fused"
     seed: Annotated[int, _COUNT] = 0
     train_sampling_strategy: Annotated[str, OneOf("random", "sequential", _BY_LENGTH)] = "random"
     group_sampling: Annotated[
