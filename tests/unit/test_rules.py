@@ -96,6 +96,14 @@ def test_conflicts_are_asked_for_only_when_every_field_is_valid():
     assert violations(Dial(speed=11, mode="fast")) == []
 
 
+def test_arguments_of_a_function_are_named_alone():
+    @dataclass(frozen=True)
+    class _Settings:
+        n: Annotated[int, Within(1, integer=True)]
+
+    assert violations(_Settings(0)) == ["n must be an integer >= 1; got 0."]
+
+
 def test_fields_without_a_rule_are_free():
     assert list(field_rules(Dial)) == ["speed", "mode"]
     assert Dial(note=3).note == 3
