@@ -141,16 +141,17 @@ def violations(instance: object) -> list[str]:
     combinations of fields; it is asked only when every single field is valid.
     """
     # A private class holds the arguments of a function, whose caller never saw its name.
-    owner = type(instance).__name__
-    private = owner.startswith("_")
+    name_of = type(instance).__name__
+    private = name_of.startswith("_")
+    owner = "" if private else f"{name_of}."
     found = [
-        f"{'' if private else owner + '.'}{name} must be {rule.wants()}; got {shown(getattr(instance, name))}."
+        f"{owner}{name} must be {rule.wants()}; got {shown(getattr(instance, name))}."
         for name, rule in field_rules(type(instance)).items()
         if not rule.admits(getattr(instance, name))
     ]
     conflicts = getattr(instance, "conflicts", None)
     if not found and conflicts is not None:
-        found = [message if private else f"{owner}: {message}" for message in conflicts()]
+        found = [message if private else f"{name_of}: {message}" for message in conflicts()]
     return found
 
 
