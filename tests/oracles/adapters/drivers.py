@@ -9,6 +9,7 @@ from pluralign.learn.drivers.screening import inflation, screen
 from pluralign.learn.drivers.tuning import deviance, lambda_indices
 
 TOL = 1e-10
+THRESHOLDS = (1.5, 2, 2.5, 3, 4, 5, 6, 7, 7.5, 8, 10, 12, 15, 20, 25, 30, 50, 100)
 
 
 def data(inputs):
@@ -113,7 +114,7 @@ def inflation_and_screen(inputs):
             "vif_when_dropped": [one.vif for one in found.dropped],
         }
 
-    limits = {f"threshold{t:g}": screened(t) for t in (2, 2.5, 3, 4, 5, 10, 20, 50, 100)}
+    limits = {f"threshold{t:g}": screened(t) for t in THRESHOLDS}
     chosen = screened(inputs["threshold"]) if "threshold" in inputs else {}
     return {"vif": screen(x, names, None).first, **limits, **chosen}
 
