@@ -13,7 +13,7 @@ import typer
 
 from .. import __version__
 from ..errors import DataError, IncompatibleError, ParameterError
-from . import audit, check, cite, env, list_, plan, precompute, run, sample, show, steer
+from . import audit, check, cite, env, list_, plan, precompute, run, sample, show, steer, studio
 from .console import FAILED, WRONG_INPUT, console, fail
 
 EXTRAS = {
@@ -54,6 +54,7 @@ app.command("audit")(audit.audit)
 app.command("plan")(plan.plan)
 app.command("sample")(sample.sample)
 app.command("steer")(steer.steer)
+app.command("studio")(studio.studio)
 app.command("cite")(cite.cite)
 app.command("env")(env.env)
 

@@ -1,0 +1,154 @@
+"""The page: controls of Gradio around fragments that are computed without it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ...audit.report.page import environment
+from ...audit.report.svg import plain
+from ...errors import ParameterError
+from ...steer.sphere import angle_of, at_angle
+from . import fragments
+from .candidates import Candidates
+from .records import Records
+from .turning import angle_range
+
+LISTED = 500
+"""Prompts that the list of prompts offers."""
+
+
+def gradio() -> Any:
+    """The module Gradio.
+
+    Raises:
+        ImportError: naming the extra that brings it.
+    """
+    try:
+        import gradio as found
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        raise ImportError(
+            "the studio needs the package gradio: pip install 'pluralign[studio]'", name="gradio"
+        ) from error
+    return found
+
+
+def build(records: Records) -> Any:
+    """The page of a run, a tab for each of its records.
+
+    Args:
+        records: of :func:`~pluralign.study.studio.read_records`.
+
+    Returns:
+        ``gradio.Blocks``, not launched.
+
+    Raises:
+        ImportError: if Gradio is not installed, naming the extra.
+    """
+    gr = gradio()
+    with gr.Blocks(title=f"{records.title} · pluralign studio", analytics_enabled=False) as page:
+        _html(gr, fragments.heading(records))
+        with gr.Tabs():
+            if records.candidates is not None:
+                with gr.Tab("Direction"):
+                    _direction(gr, page, records.candidates)
+            gains = "" if records.steering is None else fragments.gains_table(records.steering)
+            if gains:
+                with gr.Tab("Gain by group"):
+                    _html(gr, gains)
+    return page
+
+
+def head() -> str:
+    """The stylesheet; Gradio would rewrite one that it is given as such."""
+    figures = environment().get_template("figure.css").render()
+    own = fragments.templates().get_template("studio.css").render()
+    return f"<style>{figures}{own}</style>"
+
+
+def _direction(gr: Any, page: Any, found: Candidates) -> None:
+    turn = _angle(gr, found) if len(found.names) == 2 else _weights(gr, found)
+    told = _html(gr)
+    prompts = gr.Dropdown(
+        [(_label(found, i), i) for i in range(min(len(found.asked), LISTED))],
+        value=0,
+        label="Prompt",
+        elem_id="prompt",
+    )
+    with gr.Row():
+        with gr.Column(min_width=320):
+            candidates = _html(gr, elem_id="candidates")
+        with gr.Column(min_width=320):
+            groups = _html(gr, elem_id="groups")
+    react = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
+    everything = {"fn": partial(_turned, found), "outputs": [told, candidates, groups], **react}
+    for control in turn:
+        control.change(inputs=[prompts, *turn], trigger_mode="always_last", **everything)
+    page.load(inputs=[prompts, *turn], **everything)
+    prompts.change(partial(_asked, found), inputs=[prompts, *turn], outputs=[candidates], **react)
+
+
+def _html(gr: Any, value: str = "", **options: Any) -> Any:
+    """A fragment; the look is ours alone."""
+    return gr.HTML(value, apply_default_css=False, **options)
+
+
+def _angle(gr: Any, found: Candidates) -> list[Any]:
+    low, high = angle_range(found)
+    first, second = found.names
+    slider = gr.Slider(
+        low,
+        high,
+        value=round(angle_of(found.targets[len(found.targets) // 2])),
+        step=1,
+        label=f"Direction, degrees: 0 is {plain(first, 40)} alone, 90 is {plain(second, 40)} alone",
+        elem_id="angle",
+    )
+    return [slider]
+
+
+def _weights(gr: Any, found: Candidates) -> list[Any]:
+    middle = found.targets[len(found.targets) // 2]
+    with gr.Row():
+        return [
+            gr.Slider(
+                -1,
+                1,
+                value=round(float(value), 2),
+                step=0.01,
+                label=plain(name, 40),
+                elem_id=f"weight-{place}",
+                min_width=200,
+            )
+            for place, (name, value) in enumerate(zip(found.names, middle, strict=True))
+        ]
+
+
+def _turned(found: Candidates, prompt: int, *values: float) -> tuple[str, str, str]:
+    """Everything that a direction changes."""
+    try:
+        direction = _direction_of(values)
+        told = fragments.direction_line(found, direction)
+    except ParameterError:
+        empty = fragments.remark("Give at least one attribute a weight that is not 0.")
+        return empty, "", ""
+    listed = fragments.candidates_list(found, found.asked[prompt], direction)
+    return told, listed, fragments.groups_view(found, direction)
+
+
+def _asked(found: Candidates, prompt: int, *values: float) -> str:
+    return _turned(found, prompt, *values)[1]
+
+
+def _direction_of(values: tuple[float, ...]) -> Any:
+    return at_angle(values[0]) if len(values) == 1 else np.array(values)
+
+
+def _label(found: Candidates, place: int) -> str:
+    one = found.asked[place]
+    group = f"{plain(one.group, 30)} · " if one.group else ""
+    return f"{one.number + 1}. {group}{plain(one.prompt, 90)}"
