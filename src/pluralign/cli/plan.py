@@ -24,6 +24,9 @@ def plan(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Override: path.to.key=value; again: more.")
     ] = None,
+    report: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Draw it as a page too (.html).")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print every group's predicted loss under the plan and under other strategies."""
@@ -34,6 +37,8 @@ def plan(
         raise ParameterError(f"there is no plan at {path}.")
     found = planned(yaml_values.tree(path, settings or ()), path)
     record = _of_state(found.plan, state) if state is not None else _of_plan(found)
+    if report is not None:
+        _draw(record, Path(path).stem, report)
     if as_json:
         print_json(record)
         return
@@ -44,6 +49,17 @@ def plan(
         _print_next(record["next"])
     for note in record["notes"]:
         console.print(note, highlight=False, soft_wrap=True)
+
+
+def _draw(record: Mapping[str, Any], name: str, path: str) -> None:
+    from ..audit.report import write_collection_report
+    from ..provenance import provenance
+
+    origin = provenance()
+    about: dict[str, Any] = {"title": name, "created": origin["created"], "provenance": origin}
+    if "rounds" in record:
+        about["notes"] = []  # the page says of a collection what the notes say
+    write_collection_report({**record, **about}, path)
 
 
 def _of_plan(found: Any) -> dict[str, Any]:
@@ -72,7 +88,7 @@ def _of_state(plan: Any, path: str) -> dict[str, Any]:
     import numpy as np
 
     from ..collect import AdaptiveSampler
-    from ..collect.forecast import forecast
+    from ..collect.forecast import collection_record, forecast
 
     if not Path(path).exists():
         raise ParameterError(f"there is no state at {path}; start the collection first.")
@@ -83,11 +99,13 @@ def _of_state(plan: Any, path: str) -> dict[str, Any]:
     following = None if purchase is None else purchase.to_json()
     notes = [f"{sampler.spent:g} of {plan.budget:g} is spent."]
     if len(fits) < len(plan.groups) or left <= 0:
-        empty: dict[str, Any] = {"plan": plan.to_json(), "groups": [], "strategies": []}
-        return {**empty, "next": following, "notes": notes}
+        notes += _flags(fits)
+        so_far = collection_record(sampler)
+        return {**so_far, "strategies": [], "next": following, "notes": notes}
     counts = np.array([sampler.totals[name] for name in plan.groups], dtype=np.float64)
     record = forecast(plan, sampler.curves(), held=counts, budget=left, fits=fits)
-    return {**record, "next": following, "notes": [*notes, *_flags(fits)]}
+    so_far = {**collection_record(sampler), **record}
+    return {**so_far, "next": following, "notes": [*notes, *_flags(fits)]}
 
 
 def _flags(fits: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """The report of a run: one self-contained page, plots first."""
 
+from .collection import write_collection_report
 from .page import write_report
 from .steering import write_steering_report
 
-__all__ = ["write_report", "write_steering_report"]
+__all__ = ["write_collection_report", "write_report", "write_steering_report"]
