@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pluralign.collect import AdaptiveSampler, Evaluation, SamplingPlan
 from pluralign.study.steering import load_steering, run_steering
 from pluralign.study.studio import ranked, read_candidates
 
@@ -52,7 +53,18 @@ def run(tmp_path_factory):
     for row in rows:
         row["group"] = GROUPS[row["prompt"] % 3]
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    collect(folder / "run" / "collection.json")
     return folder / "run"
+
+
+def collect(path):
+    """The pilot of a collection, bought and measured by curves that are known."""
+    plan = SamplingPlan(groups=("north", "south"), cost=1, budget=400, pilot=40, rounds=4)
+    sampler = AdaptiveSampler(plan, path=path)
+    purchase = sampler.ask()
+    loss = {"north": lambda n: 0.1 + n**-0.5, "south": lambda n: 0.1 + 2 * n**-0.5}
+    sizes = [(group, n) for group, each in purchase.evaluate_at.items() for n in each]
+    sampler.tell(purchase, [Evaluation(group, n, loss[group](n)) for group, n in sizes])
 
 
 class Studio:
@@ -177,6 +189,22 @@ def test_groups_are_shown_as_text_and_none_becomes_markup(page):
     for name in GROUPS:
         assert name in shown
     assert page.locator("#groups b").count() == 0
+
+
+def test_moving_the_money_changes_whom_it_serves(page):
+    page.get_by_role("tab", name="Collection").click()
+    shown = page.locator("#collection")
+    page.wait_for_selector("#collection tbody")
+    page.fill("#money input[type=number]", "100")
+    page.keyboard.press("Enter")
+    shown.get_by_text("Spending 100 by the rule isoelastic").wait_for(timeout=20_000)
+    first = shown.inner_text()
+    page.get_by_role("radio", name="maximin").check()
+    shown.get_by_text("Spending 100 by the rule maximin").wait_for(timeout=20_000)
+    assert "south is left with the largest loss" in shown.inner_text().replace(
+        "\u2068", ""
+    ).replace("\u2069", "")
+    assert shown.inner_text() != first
 
 
 def test_nothing_is_asked_of_anybody_else(page, studio, run):

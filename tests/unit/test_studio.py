@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from pluralign.collect import AdaptiveSampler, Concave, Evaluation, Maximin, SamplingPlan
 from pluralign.errors import DataError, ParameterError
 from pluralign.steer.sphere import at_angle, unit
 from pluralign.study.steering import load_steering, run_steering
@@ -23,7 +24,9 @@ from pluralign.study.studio import (
     served,
     turning,
 )
-from pluralign.study.studio.page import _turned
+from pluralign.study.studio.collecting import read_collection, spend
+from pluralign.study.studio.collection_fragment import collection_view
+from pluralign.study.studio.page import _spent, _turned
 
 TRIAL = {
     "name": "trial",
@@ -284,3 +287,76 @@ def test_drawings_hold_every_group_and_mark_the_direction():
         assert f"g{i}" in view
     assert view.count("<polyline") == 2 * (4 + 1)
     assert view.count('class="reference"') == 2
+
+
+LOSS = {"north": lambda n: 0.1 + n**-0.5, "south": lambda n: 0.1 + 2 * n**-0.5}
+
+
+def collected(path, rounds, **settings):
+    """A collection of two groups with known curves, after so many rounds."""
+    usual = {"groups": tuple(LOSS), "cost": 1, "budget": 400, "pilot": 40, "rounds": 4}
+    sampler = AdaptiveSampler(SamplingPlan(**{**usual, **settings}), path=path)
+    for _ in range(rounds):
+        purchase = sampler.ask()
+        sizes = [(group, n) for group, each in purchase.evaluate_at.items() for n in each]
+        sampler.tell(purchase, [Evaluation(group, n, LOSS[group](n)) for group, n in sizes])
+    return sampler
+
+
+@pytest.mark.parametrize("objective", [Maximin(), None])
+def test_a_collection_is_read_as_its_sampler_left_it(tmp_path, objective):
+    settings = {} if objective is None else {"objective": objective}
+    sampler = collected(tmp_path / "state.json", 2, available=300, **settings)
+    found = read_records(tmp_path).collection
+    assert found.plan.to_json() == sampler.plan.to_json()
+    assert found.held.tolist() == list(sampler.totals.values())
+    assert found.left == 400 - sampler.spent
+    before = (tmp_path / "state.json").read_bytes()
+    spend(found, 100)
+    assert (tmp_path / "state.json").read_bytes() == before
+
+
+def test_money_lowers_losses_as_the_true_curves_say(tmp_path):
+    collected(tmp_path / "state.json", 2)
+    found = read_collection(tmp_path / "state.json")
+    for money in (50, 400):
+        after = spend(found, money, "maximin")["strategies"][0]
+        assert after["spent"] == pytest.approx(money)
+        for row in after["groups"]:
+            assert row["loss"] == pytest.approx(LOSS[row["name"]](row["n"]), rel=1e-3)
+    few, many = (spend(found, m, "maximin")["strategies"][0]["worst_loss"] for m in (50, 400))
+    assert many < few
+    mean, worst = (spend(found, 400, name)["strategies"][0] for name in ("utilitarian", "maximin"))
+    assert mean["weighted_loss"] < worst["weighted_loss"]
+    assert worst["worst_loss"] < mean["worst_loss"]
+
+
+def test_the_collection_names_the_group_with_the_largest_loss(tmp_path):
+    collected(tmp_path / "state.json", 2)
+    found = read_collection(tmp_path / "state.json")
+    view = collection_view(found, 200, "utilitarian")
+    assert "\u2068south\u2069 is left with the largest loss" in view
+    assert "maximin" in view
+    planned = _spent(found, 200, "as planned")
+    assert planned != view
+    assert planned == collection_view(found, 200, None)
+
+
+def test_before_the_pilot_there_is_no_forecast(tmp_path):
+    sampler = collected(tmp_path / "state.json", 0)
+    sampler.ask()
+    found = read_collection(tmp_path / "state.json")
+    assert found.curves is None
+    with pytest.raises(ParameterError, match="pilot"):
+        spend(found, 10)
+
+
+def test_a_state_that_cannot_be_used_is_named(tmp_path):
+    path = tmp_path / "state.json"
+    collected(path, 1, objective=Concave(name="root", u=np.sqrt, slope=lambda p: 0.5 / np.sqrt(p)))
+    with pytest.raises(DataError, match="utility of one's own"):
+        read_records(tmp_path)
+    collected(tmp_path / "state2.json", 1)
+    path.write_bytes((tmp_path / "state2.json").read_bytes()[:-300])
+    with pytest.raises(DataError, match=r"state\.json: is no state of a collection"):
+        read_records(tmp_path)

@@ -56,12 +56,12 @@ def heading(records: Records) -> str:
             remarks.append("The run chose by standardised rewards; here they count as they are.")
         if records.steering is None:
             remarks.append("The run is not finished: what was done by now is shown.")
-    return _filled("heading.html.j2", title=plain(records.title), facts=facts, remarks=remarks)
+    return filled("heading.html.j2", title=plain(records.title), facts=facts, remarks=remarks)
 
 
 def remark(text: str) -> str:
     """One sentence to the reader."""
-    return _filled("direction.html.j2", parts=[], warning=text)
+    return filled("direction.html.j2", parts=[], warning=text)
 
 
 def direction_line(found: Candidates, direction: ArrayLike) -> str:
@@ -75,7 +75,7 @@ def direction_line(found: Candidates, direction: ArrayLike) -> str:
             f"The nearest direction that anything was drawn under is {away:.0f}° away: the best "
             "of these candidates is not the best that could be had here."
         )
-    return _filled("direction.html.j2", parts=parts, warning=warning)
+    return filled("direction.html.j2", parts=parts, warning=warning)
 
 
 def candidates_list(found: Candidates, asked: Asked, direction: ArrayLike) -> str:
@@ -94,7 +94,7 @@ def candidates_list(found: Candidates, asked: Asked, direction: ArrayLike) -> st
         }
         for one in shown
     ]
-    return _filled(
+    return filled(
         "candidates.html.j2",
         rows=rows,
         prompt=legible(asked.prompt)[:_MAX_CHARACTERS],
@@ -107,11 +107,11 @@ def candidates_list(found: Candidates, asked: Asked, direction: ArrayLike) -> st
 def groups_view(found: Candidates, direction: ArrayLike) -> str:
     """Whom the direction serves: each group's score and attributes, the worst-off first."""
     rows = served_by(found, direction)
-    curves = _drawn(_curves(found, direction, rows[0])) if len(found.names) == 2 else ""
-    return _filled(
+    curves = drawn(_curves(found, direction, rows[0])) if len(found.names) == 2 else ""
+    return filled(
         "groups.html.j2",
         headline=_headline(rows),
-        intervals=_drawn(_intervals(rows)),
+        intervals=drawn(_intervals(rows)),
         curves=curves,
         names=[plain(name, 40) for name in found.names],
         rows=[
@@ -136,7 +136,7 @@ def gains_table(record: Mapping[str, Any]) -> str:
     names = list(dict.fromkeys(name for column in cells for name in column))
     if not names:
         return ""
-    return _filled(
+    return filled(
         "gains.html.j2",
         heads=[_target_name(target) for target in targets],
         rows=[(plain(name, 60), [_gain(column.get(name)) for column in cells]) for name in names],
@@ -189,8 +189,8 @@ def _curves(found: Candidates, direction: ArrayLike, worst: Served) -> GroupCurv
     return GroupCurves(angles, curves, at, shown, targets)
 
 
-def _drawn(draw: Callable[[float], Element]) -> Markup:
-    """Both forms of a drawing; the stylesheet shows the one that fits."""
+def drawn(draw: Callable[[float], Element]) -> Markup:
+    """Both forms of a drawing, wide and narrow; the stylesheet shows the one that fits."""
     texts: list[str] = []
     for form, width in _WIDTHS:
         drawing = draw(width)
@@ -215,5 +215,6 @@ def _target_name(target: Mapping[str, Any]) -> str:
     return f"({', '.join(f'{x:.2f}' for x in np.asarray(target['direction']))})"
 
 
-def _filled(name: str, **values: Any) -> str:
+def filled(name: str, **values: Any) -> str:
+    """A template with its values."""
     return templates().get_template(name).render(**values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,11 +13,24 @@ from ...errors import ParameterError
 from ...steer.sphere import angle_of, at_angle
 from . import fragments
 from .candidates import Candidates
+from .collecting import OBJECTIVES, Collection
+from .collection_fragment import collection_view
 from .records import Records
 from .turning import angle_range
 
 LISTED = 500
 """Prompts that the list of prompts offers."""
+
+
+AT_ONCE: Final[dict[str, Any]] = {
+    "show_progress": "hidden",
+    "queue": False,
+    "api_visibility": "private",
+    "trigger_mode": "always_last",
+}
+"""How the page reacts to a control that is being moved."""
+
+_OWN = "as planned"
 
 
 def gradio() -> Any:
@@ -58,8 +71,11 @@ def build(records: Records) -> Any:
                     _direction(gr, page, records.candidates)
             gains = "" if records.steering is None else fragments.gains_table(records.steering)
             if gains:
-                with gr.Tab("Gain by group"):
+                with gr.Tab("Gains"):
                     _html(gr, gains)
+            if records.collection is not None:
+                with gr.Tab("Collection"):
+                    _collection(gr, page, records.collection)
     return page
 
 
@@ -84,12 +100,11 @@ def _direction(gr: Any, page: Any, found: Candidates) -> None:
             candidates = _html(gr, elem_id="candidates")
         with gr.Column(min_width=320):
             groups = _html(gr, elem_id="groups")
-    react = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
-    everything = {"fn": partial(_turned, found), "outputs": [told, candidates, groups], **react}
+    everything = {"fn": partial(_turned, found), "outputs": [told, candidates, groups], **AT_ONCE}
     for control in turn:
-        control.change(inputs=[prompts, *turn], trigger_mode="always_last", **everything)
+        control.change(inputs=[prompts, *turn], **everything)
     page.load(inputs=[prompts, *turn], **everything)
-    prompts.change(partial(_asked, found), inputs=[prompts, *turn], outputs=[candidates], **react)
+    prompts.change(partial(_asked, found), inputs=[prompts, *turn], outputs=[candidates], **AT_ONCE)
 
 
 def _html(gr: Any, value: str = "", **options: Any) -> Any:
@@ -126,6 +141,35 @@ def _weights(gr: Any, found: Candidates) -> list[Any]:
             )
             for place, (name, value) in enumerate(zip(found.names, middle, strict=True))
         ]
+
+
+def _collection(gr: Any, page: Any, found: Collection) -> None:
+    if found.curves is None:
+        _html(gr, fragments.remark("No curve is known yet: the pilot is still to be told."))
+        return
+    most = max(2 * found.left, found.plan.budget)
+    step = most / 200  # nothing at all is no plan
+    money = gr.Slider(
+        step,
+        most,
+        value=max(found.left, step),
+        step=step,
+        label=f"Money from now on; {found.left:g} of {found.plan.budget:g} is left of the plan",
+        elem_id="money",
+    )
+    objective = gr.Radio([_OWN, *OBJECTIVES], value=_OWN, label="Objective", elem_id="objective")
+    shown = _html(gr, elem_id="collection")
+    told = {"fn": partial(_spent, found), "inputs": [money, objective], "outputs": [shown]}
+    for control in (money, objective):
+        control.change(**told, **AT_ONCE)
+    page.load(**told, **AT_ONCE)
+
+
+def _spent(found: Collection, money: float, objective: str) -> str:
+    try:
+        return collection_view(found, money, None if objective == _OWN else objective)
+    except ParameterError as error:  # such as an objective that no money can meet
+        return fragments.remark(str(error))
 
 
 def _turned(found: Candidates, prompt: int, *values: float) -> tuple[str, str, str]:

@@ -9,6 +9,7 @@ from typing import Any, cast, final
 
 from ...errors import DataError, ParameterError
 from .candidates import Candidates, read_candidates
+from .collecting import Collection, find_collection, read_collection
 
 
 @final
@@ -21,19 +22,22 @@ class Records:
         title: of the run, or the name of its directory.
         candidates: of ``selections.jsonl``, if the run steered.
         steering: content of ``steering.json``, if that run is finished.
+        collection: of the state of an adaptive collection.
     """
 
     directory: Path
     title: str
     candidates: Candidates | None = None
     steering: dict[str, Any] | None = None
+    collection: Collection | None = None
 
 
 def read_records(run_dir: str | Path) -> Records:
     """Read every record in a directory that the studio has a tab for.
 
     Args:
-        run_dir: what ``pluralign steer`` left, also unfinished.
+        run_dir: what ``pluralign steer`` left, also unfinished, or where the state of a
+            collection lies.
 
     Raises:
         ParameterError: if there is no such directory, or nothing in it that could be shown.
@@ -42,16 +46,23 @@ def read_records(run_dir: str | Path) -> Records:
     directory = Path(run_dir)
     if not directory.is_dir():
         raise ParameterError(f"there is no run directory at {directory}.")
-    selections = directory / "selections.jsonl"
+    selections, state = directory / "selections.jsonl", find_collection(directory)
     candidates = read_candidates(selections) if selections.exists() else None
-    if candidates is None:
+    collection = None if state is None else read_collection(state)
+    if candidates is None and collection is None:
         raise ParameterError(
-            f"{directory} holds nothing that the studio shows (selections.jsonl); make a run with "
-            "pluralign steer recipes/steer_quick.yaml."
+            f"{directory} holds nothing that the studio shows (selections.jsonl of pluralign "
+            "steer, or the state of a collection); make a run with pluralign steer "
+            "recipes/steer_quick.yaml."
         )
     steering = _json(directory / "steering.json")
-    title = (steering or {}).get("title") or _named(directory)
-    return Records(directory=directory, title=str(title), candidates=candidates, steering=steering)
+    return Records(
+        directory=directory,
+        title=str((steering or {}).get("title") or _named(directory)),
+        candidates=candidates,
+        steering=steering,
+        collection=collection,
+    )
 
 
 def _named(directory: Path) -> str:
