@@ -164,3 +164,66 @@ def test_a_language_model_is_tuned_on_bought_pairs(task, tmp_path):
     sizes = pool.sizes
     assert share == pytest.approx({g: sizes[g] / 120 for g in plan.groups})
     assert np.mean(weights) == pytest.approx(1.0)
+
+
+def test_an_estimator_is_fed_bought_rows_and_speaks_of_the_population_by_their_weights():
+    """Rows for any estimator: whom to ask by its losses, estimates by inclusion weights."""
+    from sklearn.linear_model import Ridge
+
+    from pluralign.collect import GroupPool, Maximin
+
+    rng = np.random.default_rng(0)
+    size, names = 6000, ("north", "south", "west")
+    group = rng.choice(names, size, p=[0.7, 0.2, 0.1])
+    spread = np.array([{"north": 0.3, "south": 0.6, "west": 1.5}[g] for g in group])
+    slopes = {g: rng.normal(size=30) for g in names}
+    x = rng.normal(size=(size, 30)) / np.sqrt(30)
+    y = np.array([row @ slopes[g] for row, g in zip(x, group, strict=True)])
+    y += 5.0 * (group == "west") + 2.0 * (group == "south")
+    y += spread * rng.normal(size=size)
+    pool, test = GroupPool(group[:4000].tolist(), seed=1), np.arange(4000, size)
+    plan = SamplingPlan(
+        groups=names,
+        cost=1,
+        budget=900,
+        objective=Maximin(),
+        population=[pool.sizes[g] for g in names],
+        available=pool.sizes,
+        pilot=60,
+        rounds=5,
+    )
+    sampler = AdaptiveSampler(plan)
+    while (purchase := sampler.ask()) is not None:
+        told = []
+        for name, sizes in purchase.evaluate_at.items():
+            for n in sizes:
+                rows, of = pool.index({name: n}), test[group[test] == name]
+                errors = (Ridge(0.3).fit(x[rows], y[rows]).predict(x[of]) - y[of]) ** 2
+                told.append(Evaluation(name, n, errors.mean(), errors.std() / np.sqrt(len(of))))
+        sampler.tell(purchase, told)
+    bought = sampler.totals
+    assert sum(bought.values()) == 900
+    assert bought["west"] > 300 > bought["north"]  # one in ten, where the loss is largest
+    rows, weights = pool.index(bought), pool.weights(bought, pool.sizes)
+    assert len(rows) == len(set(rows.tolist())) == len(weights) == 900
+    mean = y[:4000].mean()
+    assert abs(np.average(y[rows], weights=weights) - mean) < 0.15
+    assert y[rows].mean() - mean > 1.0  # what ignoring the weights would report
+
+
+def test_the_benchmark_compares_equal_answers():
+    options = ["--repeats", "1", "--most", "10", "--json"]
+    done = subprocess.run(
+        [sys.executable, "benchmarks/adaptive_sampling.py", *options],
+        cwd=SOURCE.parent,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["results"]
+    for objective in ("utilitarian", "isoelastic 1"):
+        exact, general = (r for r in rows if (r["objective"], r["groups"]) == (objective, 10))
+        assert float(exact["welfare"]) == pytest.approx(float(general["welfare"]), abs=1e-9)
+    assert all(float(row["left"]) < 1e-7 for row in rows)
+    assert {row["groups"] for row in rows} >= {10, 100_000}

@@ -88,9 +88,10 @@ def headline(run: Collection) -> tuple[str, list[str]]:
 def _spent(run: Collection) -> str:
     if not run.rounds or run.budget is None:
         return ""
-    rounds = count(len([one for one in run.rounds if one.number]), "round")
-    pilot = "the pilot and " if any(one.number == 0 for one in run.rounds) else ""
-    return f"{number(run.spent)} of {number(run.budget)} is spent, by {pilot}{rounds}."
+    after = len([one for one in run.rounds if one.number])
+    rounds = [count(after, "round")] if after else []
+    pilot = ["the pilot"] if after < len(run.rounds) else []
+    return f"{number(run.spent)} of {number(run.budget)} is spent, by {listed(pilot + rounds)}."
 
 
 def _worst_now(run: Collection) -> str:
