@@ -633,6 +633,16 @@ METHODS: tuple[Method, ...] = (
             arxiv="2202.01327",
             venue="FAccT",
         ),
+        parts=(
+            Part("collect.AdaptiveSampler", "function"),
+            Part("collect.SamplingPlan", "function"),
+            Part("collect.allocate", "function"),
+            Part("collect.allocate_whole", "function"),
+            Part("collect.fit_curve", "function"),
+            Part("collect.GroupPool", "function"),
+        ),
+        needs="groups known before buying, a metric by group, data in batches",
+        status="provisional",
     ),
     Method(
         key="negotiation",
