@@ -1,0 +1,22 @@
+"""Settle between groups that disagree: a package within a budget, by rules that can be read."""
+
+from .bargaining import negotiate, replay
+from .decision import Decision
+from .measuring import measures
+from .problem import PackageProblem
+from .shares import equal_shares
+from .solving import compare, solve
+from .weights import weights_from_rankings, weights_from_ratings
+
+__all__ = [
+    "Decision",
+    "PackageProblem",
+    "compare",
+    "equal_shares",
+    "measures",
+    "negotiate",
+    "replay",
+    "solve",
+    "weights_from_rankings",
+    "weights_from_ratings",
+]
