@@ -668,5 +668,17 @@ METHODS: tuple[Method, ...] = (
             year=2025,
             arxiv="2511.08603",
         ),
+        parts=(
+            Part(
+                "learn.drivers.ChoiceDrivers",
+                "estimator",
+                ({}, {"penalty": "grouped", "folds": 2}, {"alpha": 0.5, "folds": 2}),
+            ),
+            Part("learn.drivers.driver_report", "function"),
+            Part("learn.drivers.selection_frequencies", "function"),
+        ),
+        needs="rows with attributes and a class, better with what unit each belongs to",
+        extra="tabular",
+        status="provisional",
     ),
 )
