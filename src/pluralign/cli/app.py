@@ -13,7 +13,21 @@ import typer
 
 from .. import __version__
 from ..errors import DataError, IncompatibleError, ParameterError
-from . import audit, check, cite, env, list_, plan, precompute, run, sample, show, steer, studio
+from . import (
+    audit,
+    check,
+    cite,
+    decide,
+    env,
+    list_,
+    plan,
+    precompute,
+    run,
+    sample,
+    show,
+    steer,
+    studio,
+)
 from .console import FAILED, WRONG_INPUT, console, fail
 
 EXTRAS = {
@@ -53,6 +67,7 @@ app.command("precompute")(precompute.precompute)
 app.command("audit")(audit.audit)
 app.command("plan")(plan.plan)
 app.command("sample")(sample.sample)
+app.command("decide")(decide.decide)
 app.command("steer")(steer.steer)
 app.command("studio")(studio.studio)
 app.command("cite")(cite.cite)

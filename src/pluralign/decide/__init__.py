@@ -2,8 +2,10 @@
 
 from .bargaining import negotiate, replay
 from .decision import Decision
+from .explanation import explain
 from .measuring import measures
 from .problem import PackageProblem
+from .resampling import bootstrap
 from .shares import equal_shares
 from .solving import compare, solve
 from .weights import weights_from_rankings, weights_from_ratings
@@ -11,8 +13,10 @@ from .weights import weights_from_rankings, weights_from_ratings
 __all__ = [
     "Decision",
     "PackageProblem",
+    "bootstrap",
     "compare",
     "equal_shares",
+    "explain",
     "measures",
     "negotiate",
     "replay",

@@ -117,7 +117,7 @@ def measures(
         "total": float(given.sum()),
         "person_total": person_total(problem, given),
         "worst": {"group": problem.group_names[worst], "value": float(given[worst])},
-        "gini": None if (given < 0).any() else gini(given),
+        "gini": None if (given < 0).any() else gini(given) if given.any() else 0.0,
         "satisfaction": [float(value) for value in share],
         "percentile": {"q": float(percentile), "value": float(np.percentile(share, percentile))},
     }
