@@ -656,6 +656,17 @@ METHODS: tuple[Method, ...] = (
             year=2025,
             arxiv="2503.12613",
         ),
+        parts=(
+            Part("decide.PackageProblem", "function"),
+            Part("decide.solve", "function"),
+            Part("decide.compare", "function"),
+            Part("decide.negotiate", "function"),
+            Part("decide.equal_shares", "function"),
+            Part("decide.explain", "function"),
+            Part("decide.bootstrap", "function"),
+        ),
+        needs="what each item is worth to each group, costs, a budget",
+        status="provisional",
     ),
     Method(
         key="drivers",
