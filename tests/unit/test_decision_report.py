@@ -67,6 +67,9 @@ def test_the_timeline_tells_rounds_in_order():
     places = [text.index(part) for part in said]
     assert places == sorted(places)
     assert "seniors counters: gives up item 0 for item 2." in text
+    named = page({**RECORD, "problem": {"items": ["ramp", "tree", "kerb"]}})
+    assert "seniors counters: gives up ramp for kerb." in named
+    assert "\\u2068" not in named
 
 
 def test_disagreement_has_a_mark_for_each_group_and_criterion():

@@ -90,7 +90,7 @@ def render_decision(record: object, disagreement: object = None) -> str:
     own = next((d for d in decisions if d[0].get("concept") == chosen), decisions[0])
     sections = [
         _utilities_section(top, decisions, chosen),
-        trace_section(own[0], own[1]),
+        trace_section(own[0], own[1], names_of(mapping(top.get("problem"), "problem"), "items")),
         _items_section(top),
         disagreement_section(disagreement or top.get("disagreement")),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .disagreement import names_of
@@ -10,7 +10,6 @@ from .fields import finite, items, mapping, text_of
 from .parts import Card, Section
 from .scales import number
 from .svg import isolated
-from .tables import Table, word
 
 _ENDS = {
     "agreement": "All groups accept",
@@ -19,8 +18,12 @@ _ENDS = {
 }
 
 
-def trace_section(decision: Mapping[str, Any], at: str) -> Section | None:
+def trace_section(
+    decision: Mapping[str, Any], at: str, names: Sequence[str] = ()
+) -> Section | None:
     """The timeline of a decision's trace; ``None`` where nothing was logged.
+
+    Items are called by ``names``, by their numbers where those are not known.
 
     Raises:
         DataError: naming the part that is not of the expected kind.
@@ -31,11 +34,9 @@ def trace_section(decision: Mapping[str, Any], at: str) -> Section | None:
     rounds: dict[str, list[Mapping[str, Any]]] = {}
     for event in events:
         rounds.setdefault(_grade(event), []).append(event)
-    cards = tuple(_card(grade, told, decision) for grade, told in rounds.items())
-    rows = [(word(_grade(event)), word(_said(event, decision))) for event in events]
-    log = Table("Every event", ("when", "what"), tuple(rows))
+    cards = tuple(_card(grade, told, decision, names) for grade, told in rounds.items())
     lead = "From the first demands to the package; the numbers are computed from the plan."
-    return Section("trace", "Negotiation", "How was it agreed?", (), (log,), lead, cards)
+    return Section("trace", "Negotiation", "How was it agreed?", (), (), lead, cards)
 
 
 def _grade(event: Mapping[str, Any]) -> str:
@@ -46,7 +47,9 @@ def _grade(event: Mapping[str, Any]) -> str:
     return f"round {turn:.0f}" if turn else "opening"
 
 
-def _card(grade: str, told: list[Mapping[str, Any]], decision: Mapping[str, Any]) -> Card:
+def _card(
+    grade: str, told: list[Mapping[str, Any]], decision: Mapping[str, Any], names: Sequence[str]
+) -> Card:
     proposals = [event for event in told if text_of(event, "event") == "proposal"]
     ends = [_ENDS[k] for event in told if (k := text_of(event, "event")) in _ENDS]
     moved = any(text_of(event, "event") == "swap" for event in told)
@@ -58,15 +61,15 @@ def _card(grade: str, told: list[Mapping[str, Any]], decision: Mapping[str, Any]
         title = {"opening": "What each group asks for"}.get(grade, "What is bought")
     elif moved:
         title += "; a swap is made"
-    said = " ".join(_said(event, decision) for event in told)
+    said = " ".join(_said(event, decision, names) for event in told)
     return Card("note", grade, title, said, "", "", "", ())
 
 
-def _said(event: Mapping[str, Any], decision: Mapping[str, Any]) -> str:
+def _said(event: Mapping[str, Any], decision: Mapping[str, Any], names: Sequence[str]) -> str:
     kind, group = text_of(event, "event"), isolated(text_of(event, "group"))
     choice = ", ".join(isolated(name, 40) for name in names_of(event, "choice")) or "nothing"
     accepts = ", ".join(map(isolated, names_of(event, "accepts"))) or "nobody"
-    swap = f"gives up item {_item(event, 'drop')} for item {_item(event, 'add')}"
+    swap = f"gives up {_item(event, 'drop', names)} for {_item(event, 'add', names)}"
     match kind:
         case "opening":
             return f"{group} asks for {choice}."
@@ -79,15 +82,18 @@ def _said(event: Mapping[str, Any], decision: Mapping[str, Any]) -> str:
         case "invalid":
             return f"What {group} said could not be used: {isolated(event.get('reason'), 200)}."
         case "finish" | "purchase" | "completion":
-            item = _item(event, "item" if "item" in event else "add")
-            return f"Item {item} is bought."
+            item = _item(event, "item" if "item" in event else "add", names)
+            return f"Bought: {item}."
         case _:
             return f"{_ENDS.get(kind, isolated(kind))}: {_utilities(event, decision)}."
 
 
-def _item(event: Mapping[str, Any], key: str) -> str:
+def _item(event: Mapping[str, Any], key: str, names: Sequence[str]) -> str:
     value = event.get(key)
-    return "none" if value is None else isolated(value, 40)
+    if value is None:
+        return "nothing"
+    known = isinstance(value, int) and 0 <= value < len(names)
+    return isolated(names[value], 40) if known else f"item {isolated(value, 40)}"
 
 
 def _utilities(event: Mapping[str, Any], decision: Mapping[str, Any]) -> str:
