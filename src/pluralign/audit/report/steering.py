@@ -133,7 +133,7 @@ def _map_table(targets: Sequence[Target]) -> Table:
     head += ("candidates, steered", "candidates, baseline")
     rows = [
         (
-            word(target.name, strong=False),
+            _named(target.name),
             word(target.scheme or "–"),
             figure(target.n, number),
             *number_cells(target.outcome.steered, number),
@@ -147,19 +147,18 @@ def _map_table(targets: Sequence[Target]) -> Table:
 
 
 def _wins_figure(run: Steering) -> Figure | None:
-    second = isolated(run.scorers[1]) if run.scorers[1] else "independent scorer"
     bars: list[Bar] = []
     for target in run.targets:
         judged = target.independent
         bars.append(Bar(target.name, "own scorer" if judged else "", target.outcome.wins))
         if judged is not None:
-            bars.append(Bar(target.name, second, judged.wins))
+            bars.append(Bar(target.name, "independent", judged.wins))
     if not any(bar.wins.total for bar in bars):
         return None
     head = ("target", "judged by", "won", "tied", "lost", "rate without ties", "low", "high")
     rows = [
         (
-            word(bar.name),
+            _named(bar.name),
             word(bar.judge or "own scorer"),
             *(figure(n, number) for n in (bar.wins.win, bar.wins.tie, bar.wins.loss)),
             *number_cells(bar.wins.rate, percent),
@@ -168,7 +167,12 @@ def _wins_figure(run: Steering) -> Figure | None:
     ]
     table = Table("Wins and losses by direction", head, tuple(rows))
     title = "How often the steered answer wins"
-    return make_figure("wins-figure", title, [words.WINS], WinBars(tuple(bars)), table)
+    return make_figure("wins-figure", title, words.wins_caption(run), WinBars(tuple(bars)), table)
+
+
+def _named(name: str) -> Cell:
+    """A target's name, which is safe already; a table needs no marks around its parts."""
+    return Cell(name.replace("\u2068", "").replace("\u2069", ""))
 
 
 def _near_figure(run: Steering) -> Figure | None:
@@ -183,7 +187,7 @@ def _near_figure(run: Steering) -> Figure | None:
     head = ("target", "neighbour, degrees from it", "mean", "standard error", "chosen")
     cells: list[tuple[Cell, ...]] = [
         (
-            word(target.name),
+            _named(target.name),
             figure(near.angle, number),
             figure(near.mean, number),
             figure(near.error, number),
@@ -229,7 +233,7 @@ def _groups_section(run: Steering) -> Section | None:
     head = ("target", "group", "prompts", "gain", "low", "high")
     cells: list[tuple[Cell, ...]] = [
         (
-            word(target.name),
+            _named(target.name),
             word(part.name),
             figure(part.n, number),
             *number_cells(part.estimate, signed),

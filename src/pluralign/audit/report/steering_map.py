@@ -48,13 +48,14 @@ class DirectionMap:
         across = scale(self._angles(), left, width - 22.0, n_ticks=9 if width >= 600 else 4)
         top = above + 30.0
         bottom = top + _HEIGHT
+        room = 10.0 if self.cone is None else 30.0  # for the name of the shaded angles
         first = bottom + 66.0
         last = first + _LANE * len(self.targets)
         drawing = document(width, last + 50)
         draw_legend(drawing, places)
         self._shade(drawing, across, (top, bottom), named=True)
         self._shade(drawing, across, (first, last), named=False)
-        up = Scale(up.low, up.high, bottom - 14, top + 10, up.ticks)
+        up = Scale(up.low, up.high, bottom - 14, top + room, up.ticks)
         label(drawing, 4, top - 12, "mean score along the target", "muted")
         self._frame(drawing, across, up, (top, bottom))
         for arm, (look, name) in enumerate(ARMS):

@@ -149,6 +149,13 @@ def map_caption(run: Steering, angles: bool) -> list[str]:
     return said + [told for told in lengths if told]
 
 
+def wins_caption(run: Steering) -> list[str]:
+    """How to read the bars, and who the independent scorer is."""
+    if not run.scorers[1]:
+        return [WINS]
+    return [WINS, f"The independent scorer is {isolated(run.scorers[1], 160)}."]
+
+
 def near_caption(targets: Sequence[Target]) -> list[str]:
     """How to read the neighbours, and which choices came from one side."""
     sides = [f"At {t.name}: {plain(t.one_sided, 300)}" for t in targets if t.one_sided]
