@@ -43,7 +43,16 @@ _HOME = {
     "DirectionalSelection": "steer",
     "PromptTemplate": "engines.sampling",
 }
-_PACKAGES = ("objectives", "engines", "datasets", "steer", "audit", "learn")
+_PACKAGES = (
+    "objectives",
+    "engines",
+    "datasets",
+    "collect",
+    "learn",
+    "steer",
+    "audit",
+    "decide",
+)
 
 __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "__version__",
