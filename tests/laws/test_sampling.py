@@ -115,6 +115,29 @@ def test_a_sample_depends_on_nothing_but_itself(name, tokenizer):
     assert other != whole
 
 
+def test_rows_of_one_call_have_parameters_of_their_own(tokenizer):
+    model = made("Llama", tokenizer)
+    sampler = TransformersSampler(model, tokenizer)
+    each = [
+        SamplingParams(temperature=t, max_tokens=n, top_p=p, seed=s)
+        for t, n, p, s in [(0, 9, 1.0, 0), (0.3, 5, 0.9, 1), (2.0, 12, 1.0, 1), (1.0, 3, 0.5, 2)]
+    ]
+    prompts = [PROMPTS[2], PROMPTS[2], PROMPTS[2], PROMPTS[1]]
+    read = []
+    model.model.layers[0].register_forward_pre_hook(
+        lambda module, args: read.append(tuple(args[0].shape[:2]))
+    )
+    together = sampler.sample(prompts, 3, each)
+    assert [shape for shape in read if shape[1] > 1] == [
+        (2, len(tokenizer(PROMPTS[2])["input_ids"]))
+    ]
+    for prompt, own, candidates in zip(prompts, each, together, strict=True):
+        assert sampler.sample([prompt], 3, own) == [candidates]
+        assert max(c.n_tokens for c in candidates) <= own.max_tokens
+    assert len(set(together[0])) == 1
+    assert len(set(together[2])) > 1
+
+
 def test_without_a_cache_the_same_samples(tokenizer, monkeypatch):
     model = made("Llama", tokenizer)
     params = SamplingParams(max_tokens=8)
