@@ -41,6 +41,7 @@ from .hosts import (
     scoring_mode,
     stretching_length,
     training_mode,
+    warn_of_router_loss,
 )
 from .layout import Form, Rows, Side, lay_out
 from .packing import BLOCK, pack
@@ -158,6 +159,7 @@ class LogProbs:
         self._projection = choose(core, head)
         self._kernel = kernel_of(core.get_input_embeddings().weight)
         self._limit = stretching_length(core)
+        warn_of_router_loss(core)
         self._noisy = has_dropout(core) or self._differs_from_itself(model)
         self._differences: dict[str, float] = {}
         self._reasons: dict[str, str] = {}
