@@ -256,6 +256,43 @@ def test_a_form_whose_numbers_differ_is_left_and_the_numbers_are_kept(caplog):
             LogProbs(model, form=form)
 
 
+@pytest.mark.parametrize("name", ["gpt_neo", "mpt"])
+def test_a_difference_that_weights_before_training_hide_is_found(name):
+    """Logits of small weights hardly depend on the context, but training makes them."""
+    kind, base, _ = ARCHITECTURES["gpt_neo"]
+    if name == "mpt":  # distances by column, not by position
+        kind, base = "MptConfig", {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 128}
+    config = getattr(transformers, kind)(**(base | {"vocab_size": VOCABULARY}))
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.002)
+    facts = LogProbs(model).describe()
+    assert facts["forms"] == ["two_rows"]
+    assert max(facts["form_difference"].values()) < 1e-4
+    assert "hidden states differ" in facts["form_refused"]["packed"]
+
+
+def test_rows_beyond_a_window_that_no_mask_tells_are_not_shared():
+    """Wider than the rows of the start's check, so that it finds nothing."""
+    model = make("gpt_neo", window_size=40)
+    engine = LogProbs(model)
+    assert engine.form == "shared"
+    for lengths, form in [
+        ([[20, 4, 4], [3, 9, 9]], "shared"),
+        ([[30, 6, 6]], "two_rows"),  # each row fits, but not all three parts
+        ([[70, 10, 20], [5, 30, 3]], "two_rows"),
+    ]:
+        batch = make_batch(lengths)
+        for asked in ("auto", "shared", "packed"):
+            engine = LogProbs(model, form=asked)
+            if form == "two_rows":
+                assert engine.form_of(model, batch) == form
+            sums = engine(model, batch).sums
+            torch.testing.assert_close(sums, by_hand(model, batch), atol=1e-4, rtol=0)
+
+
 def test_experts_are_not_balanced_and_a_model_that_asks_for_it_is_told():
     """The loss that balances them counts tokens, of which a shared prompt has fewer."""
     model = make("mixtral", output_router_logits=True)
