@@ -103,7 +103,8 @@ class TransformersSampler:
 
     Where a model's own cache does not hold plain keys and values, or its logits through the
     loop's cache differ from its own, whole rows are read anew for every token instead;
-    :meth:`describe` says so and why.
+    :meth:`describe` says so and why. So are rows beyond a local window that is counted in
+    columns (GPT-Neo).
 
     Args:
         model: a transformers causal language model, also with a PEFT adapter.
@@ -210,7 +211,8 @@ class TransformersSampler:
         jobs = self._jobs(prompts, n, _of_each(params, len(prompts)), directions)
         flat = [job for of_prompt in jobs for job in of_prompt]
         with torch.no_grad(), scoring_mode(self._model), _masked_attention(self._core):
-            rows = self._maker.rows(self._steer)
+            longest = max((len(job.ids) + job.most for job in flat), default=0)
+            rows = self._maker.rows(self._steer, longest)
             run(flat, rows, self._texts, batch_size=self._size, batch_tokens=self._tokens)
         return [[self._candidate(job) for job in of_prompt] for of_prompt in jobs]
 
