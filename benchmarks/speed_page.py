@@ -24,8 +24,9 @@ TARGETS = [
     ("256", "trl_compact", 1.65),
     ("real", "trl_cached", 2.5),
 ]
+GPU_TARGETS = [("1024", "trl_cached", 1.5), ("real", "trl_cached", 2.5)]
 MEMORY = ("1024", "trl_cached", 0.5)
-PLAIN = {"device": "cpu", "lora": False, "checkpointing": False, "responses": 2}
+PLAIN = {"lora": False, "checkpointing": False, "responses": 2}
 
 
 def tables() -> str:
@@ -55,13 +56,24 @@ def _table(record: dict[str, Any]) -> str:
         "| prompt | our pairs/s | " + " | ".join(f"x {NAMES[v]}" for v in peers) + " | memory |",
         "|---|--:|" + "--:|" * len(peers) + "--:|",
     ]
+    rated = any("rate_share" in row for row in record["results"])  # not in the oldest records
+    if rated:
+        lines[-2] += " our tokens/s | of the matrix rate |"
+        lines[-1] += "--:|--:|"
     for prompt in dict.fromkeys(row["prompt"] for row in record["results"]):
         rows = {row["variant"]: row for row in record["results"] if row["prompt"] == prompt}
         cells = [_ratio(rows[v]) for v in peers]
         memory = _memory(rows)
         cells.append("" if memory is None else f"{memory:.2f}")
+        if rated:
+            cells += [_or_empty(rows, "tokens_per_s", ""), _or_empty(rows, "rate_share", ".0%")]
         lines.append(f"| {prompt} | {rows['pluralign']['pairs_per_s']} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _or_empty(rows: dict[str, Any], name: str, form: str) -> str:
+    value = rows["pluralign"].get(name)
+    return "" if value is None else format(value, form)
 
 
 def _title(record: dict[str, Any]) -> str:
@@ -82,18 +94,19 @@ def _memory(rows: dict[str, Any]) -> float | None:
 def _targets(record: dict[str, Any]) -> str:
     found = {(row["prompt"], row["variant"]): row for row in record["results"]}
     lines = [
-        "### Targets",
+        f"### Targets{' on a GPU' if record['device'] == 'cuda' else ''}",
         "",
         "| prompt | against | target | measured | |",
         "|---|---|--:|--:|---|",
     ]
-    for prompt, variant, target in TARGETS:
+    on_gpu = record["device"] == "cuda"
+    for prompt, variant, target in GPU_TARGETS if on_gpu else TARGETS:
         if (prompt, variant) in found:
             value = found[prompt, variant]["faster"]
             verdict = "met" if value >= target else "missed"
             lines.append(f"| {prompt} | {NAMES[variant]} | >= {target} | {value} | {verdict} |")
     rows = {variant: row for (prompt, variant), row in found.items() if prompt == MEMORY[0]}
-    memory = _memory(rows) if rows else None
+    memory = _memory(rows) if rows and not on_gpu else None
     if memory is not None:
         verdict = "met" if memory <= MEMORY[2] else "missed"
         lines.append(f"| 1024 | memory of cached | <= {MEMORY[2]} | {memory:.2f} | {verdict} |")

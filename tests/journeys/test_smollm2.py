@@ -88,13 +88,14 @@ def test_it_knows_the_capital_of_france_and_stops(smollm2):
     assert len(answer) < 30
 
 
-def test_engine_equals_the_model_s_own_forward(smollm2, pairs):
+@pytest.mark.parametrize("form", ["auto", "two_rows", "shared", "packed"])
+def test_engine_equals_the_model_s_own_forward(smollm2, pairs, form):
     import torch
 
     model, tokenizer = smollm2
     tokens = tokenise_pairs(pairs, tokenizer)
     index = [0, 10, 20]
-    engine = LogProbs(model)
+    engine = LogProbs(model, form=form)
     with torch.no_grad():
         sums, lengths = engine(model, tokens.batch(index))
         for i, row in enumerate(index):

@@ -10,7 +10,7 @@ transformers = pytest.importorskip("transformers", reason="needs the [language] 
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_flatten  # noqa: E402
 
-from pluralign import DPO, PairScores, TokenBatch  # noqa: E402
+from pluralign import DPO, IncompatibleError, PairScores, TokenBatch  # noqa: E402
 from pluralign.engines import LogProbs, ReferenceCache, forms  # noqa: E402
 from pluralign.engines.forms import select  # noqa: E402
 
@@ -84,6 +84,20 @@ ARCHITECTURES = {
         "MixtralConfig",
         SMALL | PLAIN | {"num_local_experts": 4, "num_experts_per_tok": 2},
         SHARED,
+    ),
+    "gpt_neo": (  # looks back four tokens in every other layer, and its configuration hides it
+        "GPTNeoConfig",
+        {"vocab_size": VOCABULARY, "hidden_size": 32, "num_layers": 2, "num_heads": 4}
+        | {"attention_types": [[["global", "local"], 1]], "window_size": 4, **EAGER}
+        | {"max_position_embeddings": 128, "initializer_range": 0.3}
+        | {"resid_dropout": 0.0, "embed_dropout": 0.0, "attention_dropout": 0.0},
+        ("two_rows",),
+    ),
+    "mamba": (
+        "MambaConfig",
+        {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 8}
+        | {"initializer_range": 0.3},
+        ("two_rows",),
     ),
     "falcon_h1": (
         "FalconH1Config",
@@ -171,6 +185,122 @@ def test_every_architecture_gives_its_own_log_softmax(name):
     for form in ("auto", *forms):
         sums = LogProbs(model, form=form)(model, UNEVEN).sums
         torch.testing.assert_close(sums, expected, atol=1e-4, rtol=0)
+
+
+LISTED = ("llama", "qwen3", "gemma2", "gemma3", "mistral", "mistral_sliding", "gpt2", "phi")
+LISTED += ("olmo2", "granite", "mixtral")
+EDGES = {
+    "a prompt of one token, responses of one": make_batch([[1, 1, 7], [1, 7, 1], [30, 1, 1]]),
+    "prompts that are empty": make_batch([[0, 3, 2], [8, 1, 5], [0, 2, 2]]),
+    "very unequal lengths": make_batch([[70, 1, 40], [1, 2, 1], [2, 60, 1]]),
+    "one response": make_batch([[9, 4], [1, 1], [2, 8]]),
+    "five responses": make_batch([[9, 4, 1, 7, 2, 3], [2, 8, 8, 1, 1, 1]]),
+}
+
+
+@pytest.mark.parametrize("edge", EDGES)
+@pytest.mark.parametrize("name", LISTED)
+def test_edges_in_every_form(name, edge):
+    """Values and gradients of the model's own forward, one response at a time, unpadded."""
+    model, batch = make(name), EDGES[edge]
+    expected = by_hand(model, batch)
+    expected.square().mean().backward()
+    wanted = gradients(model)
+    for form in ARCHITECTURES[name][2]:
+        model.zero_grad()
+        sums = LogProbs(model, form=form)(model, batch).sums
+        # A mixture that routes a token on the edge of two experts is as exact as its router.
+        torch.testing.assert_close(sums, expected, atol=1e-4, rtol=1e-6)
+        sums.square().mean().backward()
+        assert_same_gradients(gradients(model), wanted, rtol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["two_rows", "shared", "packed"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("targets", [["q_proj", "v_proj"], "all-linear", ["lm_head"]])
+def test_adapters_in_every_form(form, checkpointing, targets):
+    model = with_lora(make(), target_modules=targets, init_lora_weights=False)
+    for edge in ("five responses", "prompts that are empty"):
+        batch = EDGES[edge]
+        model.zero_grad()
+        expected = by_hand(model, batch)
+        expected.square().mean().backward()
+        wanted = gradients(model)
+        model.zero_grad()
+        core = model.get_base_model()
+        if checkpointing:
+            getattr(core, "activation_checkpointing_enable", core.gradient_checkpointing_enable)()
+            core.enable_input_require_grads()
+        sums = LogProbs(model, form=form, chunk_tokens=5)(model, batch).sums
+        torch.testing.assert_close(sums, expected, atol=1e-4, rtol=1e-6)
+        sums.square().mean().backward()
+        assert_same_gradients(gradients(model), wanted, rtol=1e-4)
+        if checkpointing:
+            name = "activation_checkpointing_disable"
+            getattr(core, name, core.gradient_checkpointing_disable)()
+            core.disable_input_require_grads()
+
+
+def test_a_form_whose_numbers_differ_is_left_and_the_numbers_are_kept(caplog):
+    model = make("gpt_neo")
+    with caplog.at_level("INFO", logger="pluralign"):
+        facts = LogProbs(model).describe()
+    assert facts["forms"] == ["two_rows"]
+    for form in ("shared", "packed"):
+        gap = facts["form_difference"][form]
+        assert gap > 1e-3
+        told = f"log-probabilities differ by {gap:.2g} (relative)"
+        assert facts["form_refused"][form] == told
+        assert f"cannot use form={form!r}: {told}" in caplog.text
+        with pytest.raises(IncompatibleError, match="differ by"):
+            LogProbs(model, form=form)
+
+
+@pytest.mark.parametrize("name", ["gpt_neo", "mpt"])
+def test_a_difference_that_weights_before_training_hide_is_found(name):
+    """Logits of small weights hardly depend on the context, but training makes them."""
+    kind, base, _ = ARCHITECTURES["gpt_neo"]
+    if name == "mpt":  # distances by column, not by position
+        kind, base = "MptConfig", {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 128}
+    config = getattr(transformers, kind)(**(base | {"vocab_size": VOCABULARY}))
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.002)
+    facts = LogProbs(model).describe()
+    assert facts["forms"] == ["two_rows"]
+    assert max(facts["form_difference"].values()) < 1e-4
+    assert "hidden states differ" in facts["form_refused"]["packed"]
+
+
+def test_rows_beyond_a_window_that_no_mask_tells_are_not_shared():
+    """Wider than the rows of the start's check, so that it finds nothing."""
+    model = make("gpt_neo", window_size=40)
+    engine = LogProbs(model)
+    assert engine.form == "shared"
+    for lengths, form in [
+        ([[20, 4, 4], [3, 9, 9]], "shared"),
+        ([[30, 6, 6]], "two_rows"),  # each row fits, but not all three parts
+        ([[70, 10, 20], [5, 30, 3]], "two_rows"),
+    ]:
+        batch = make_batch(lengths)
+        for asked in ("auto", "shared", "packed"):
+            engine = LogProbs(model, form=asked)
+            if form == "two_rows":
+                assert engine.form_of(model, batch) == form
+            sums = engine(model, batch).sums
+            torch.testing.assert_close(sums, by_hand(model, batch), atol=1e-4, rtol=0)
+
+
+def test_experts_are_not_balanced_and_a_model_that_asks_for_it_is_told():
+    """The loss that balances them counts tokens, of which a shared prompt has fewer."""
+    model = make("mixtral", output_router_logits=True)
+    with pytest.warns(RuntimeWarning, match="MixtralForCausalLM.*router_aux_loss_coef.*not part"):
+        engine = LogProbs(model)
+    torch.testing.assert_close(
+        engine(model, UNEVEN).sums, by_hand(model, UNEVEN), atol=1e-4, rtol=0
+    )
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "cohere", "phi", "gpt2"])

@@ -115,6 +115,55 @@ def test_a_sample_depends_on_nothing_but_itself(name, tokenizer):
     assert other != whole
 
 
+def test_rows_beyond_a_window_that_no_mask_tells_are_read_anew(tokenizer):
+    config = transformers.GPTNeoConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_layers=2,
+        num_heads=4,
+        attention_types=[[["global", "local"], 1]],
+        window_size=24,
+        max_position_embeddings=256,
+        initializer_range=0.3,
+        eos_token_id=2,
+        bos_token_id=1,
+        pad_token_id=0,
+    )
+    torch.manual_seed(0)
+    model = transformers.GPTNeoForCausalLM(config).eval()
+    sampler = TransformersSampler(model, tokenizer)
+    assert sampler.describe()["form"] == "cached"
+    for prompts, length in ((["dog", "a cat"], 6), (PROMPTS, 12)):
+        found = sampler.sample(prompts, 2, SamplingParams(temperature=0, max_tokens=length))
+        for prompt, candidates in zip(prompts, found, strict=True):
+            text, n_tokens = greedy(model, tokenizer, prompt, length)
+            assert {c.n_tokens for c in candidates} == {n_tokens}
+            assert {text.startswith(c.text) for c in candidates} == {True}
+
+
+def test_rows_of_one_call_have_parameters_of_their_own(tokenizer):
+    model = made("Llama", tokenizer)
+    sampler = TransformersSampler(model, tokenizer)
+    each = [
+        SamplingParams(temperature=t, max_tokens=n, top_p=p, seed=s)
+        for t, n, p, s in [(0, 9, 1.0, 0), (0.3, 5, 0.9, 1), (2.0, 12, 1.0, 1), (1.0, 3, 0.5, 2)]
+    ]
+    prompts = [PROMPTS[2], PROMPTS[2], PROMPTS[2], PROMPTS[1]]
+    read = []
+    model.model.layers[0].register_forward_pre_hook(
+        lambda module, args: read.append(tuple(args[0].shape[:2]))
+    )
+    together = sampler.sample(prompts, 3, each)
+    assert [shape for shape in read if shape[1] > 1] == [
+        (2, len(tokenizer(PROMPTS[2])["input_ids"]))
+    ]
+    for prompt, own, candidates in zip(prompts, each, together, strict=True):
+        assert sampler.sample([prompt], 3, own) == [candidates]
+        assert max(c.n_tokens for c in candidates) <= own.max_tokens
+    assert len(set(together[0])) == 1
+    assert len(set(together[2])) > 1
+
+
 def test_without_a_cache_the_same_samples(tokenizer, monkeypatch):
     model = made("Llama", tokenizer)
     params = SamplingParams(max_tokens=8)

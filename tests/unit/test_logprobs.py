@@ -62,7 +62,7 @@ def test_shared_rows():
     assert prompts.ids.tolist() == [[5, 6], [4, 0]]
     assert prompts.mask is None
     assert responses.ids.tolist() == [[7, 0], [8, 9], [10, 11], [13, 0]]
-    assert responses.positions.tolist() == [[2, 3], [2, 3], [1, 2], [1, 2]]
+    assert responses.positions.tolist() == [[2, 2], [2, 2], [1, 2], [1, 1]]
     assert responses.mask.tolist() == [[True] * 4] * 2 + [[True, False, True, True]] * 2
     assert rows.targets.tolist() == [7, 8, 9, 10, 11, 12, 13]
     assert rows.source.tolist() == [1, 1, 4 + 2, 2, 4 + 4, 4 + 5, 2]
@@ -283,6 +283,11 @@ def test_frequencies_that_depend_on_length_are_shared_below_it(model):
     engine = LogProbs(stretched)
     forms = [engine.form_of(stretched, batch_of(([5] * 9, [6] * n, [7] * n))) for n in (6, 7, 20)]
     assert forms == ["shared", "two_rows", "two_rows"]
+    # No row reaches the limit of 16 tokens, nor may the padding of a prompt of 9 before 12 tokens.
+    batch = batch_of(([5] * 9, [6] * 5, [7]), ([8] * 2, [9] * 12, [4]))
+    found = LogProbs(stretched, form="shared")(stretched, batch).sums
+    expected = LogProbs(stretched, form="two_rows")(stretched, batch).sums
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
 def test_dropout_is_read_from_the_modules():

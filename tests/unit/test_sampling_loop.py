@@ -226,6 +226,10 @@ def test_refusals(model, tokenizer):
         sampler.sample([[{"role": "user", "content": "Hi"}]], 1, one)
     with pytest.raises(IncompatibleError, match="no way to follow"):
         sampler.sample(["the"], 1, one, np.ones((1, 2)))
+    with pytest.raises(ParameterError, match="one for each of 1 prompts; got 2"):
+        sampler.sample(["the"], 1, [one, one])
+    with pytest.raises(ParameterError, match=r"params must be SamplingParams; got 0\.5"):
+        sampler.sample(["the"], 1, [0.5])
     with pytest.raises(DataError, match="prompt 1 is empty"):
         sampler.sample(["the", " "], 1, one)
     steered = TransformersSampler(model, tokenizer, steering=steering)

@@ -50,7 +50,7 @@ def cost_of(core: Any, device: torch.device) -> Cost:
     head = core.get_output_embeddings()
     outside |= {id(p) for p in head.parameters()} if head is not None else set[int]()
     weights = sum(p.numel() for p in core.parameters() if p.ndim > 1 and id(p) not in outside)
-    heads = config.num_attention_heads
+    heads = getattr(config, "num_attention_heads", None) or 1  # a state-space model has none
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     slowdown = _SLOWDOWN.get(device.type, 1.0)
     pair = 2.0 * config.num_hidden_layers * heads * size * slowdown

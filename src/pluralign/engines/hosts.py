@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -176,6 +177,38 @@ def stretching_length(core: Any) -> int | None:
         return None
     usual = config.max_position_embeddings
     return min(int(k.get("original_max_position_embeddings") or usual) for k in stretching)
+
+
+_HORIZONS = (
+    *("window_size", "sliding_window_size", "attention_window_size", "keep_window_size"),
+    *("local_attention", "attention_chunk_size", "index_topk"),
+)
+
+
+def horizon_of(core: Any) -> int | None:
+    """Tokens from which some layers see a part of a row only, by a rule that no mask of ours tells.
+
+    Such as GPT-Neo's local attention, counted in columns, not positions. ``None``: there is no
+    such rule, or it is the configuration's ``sliding_window``, which masks follow.
+    """
+    config = core.config.get_text_config()
+    known = [getattr(config, name, None) for name in _HORIZONS]
+    return min((n for n in known if isinstance(n, int) and n > 0), default=None)
+
+
+def warn_of_router_loss(core: Any) -> None:
+    """Say that no loss balances the experts of a mixture, if the model is set to have one.
+
+    It counts the tokens that each expert gets, so that its value would depend on how often
+    a layout computes a prompt.
+    """
+    if getattr(core.config.get_text_config(), "output_router_logits", False):
+        warnings.warn(
+            f"{type(core).__name__}: the loss that balances its experts (router_aux_loss_coef) is "
+            "not part of log-probabilities and not trained; set output_router_logits=False.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 @contextmanager

@@ -260,6 +260,8 @@ def _shared(batch: TokenBatch, pad_id: int) -> Rows:
     places = torch.arange(p_width, device=p_start.device).expand(n_prompts, -1)
     steps = torch.arange(width - 1, device=p_start.device)
     seen = torch.cat([prompt.valid[owner], torch.ones_like(response.valid[:, 1:])], dim=1)
+    # Padding stays at the row's last position: a later one may be beyond the model's.
+    own = torch.minimum(steps, (r_length[:, None] - 2).clamp(min=0))
     # The first response token is predicted by the last prompt token, the others by
     # the response token before them.
     row, column = response.valid.nonzero(as_tuple=True)
@@ -269,7 +271,7 @@ def _shared(batch: TokenBatch, pad_id: int) -> Rows:
         form="shared",
         passes=(
             Inputs(prompt.ids, places, None),
-            Inputs(response.ids[:, :-1].contiguous(), p_length[owner][:, None] + steps, seen),
+            Inputs(response.ids[:, :-1].contiguous(), p_length[owner][:, None] + own, seen),
         ),
         source=torch.where(column == 0, last[row], source),
         targets=response.ids[response.valid],

@@ -8,6 +8,7 @@ shape ``[B, T, V]`` never exist.
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, final
 
@@ -35,12 +36,14 @@ from .hosts import (
     core_of,
     device_of,
     has_dropout,
+    horizon_of,
     inside,
     precision_of,
     recomputes,
     scoring_mode,
     stretching_length,
     training_mode,
+    warn_of_router_loss,
 )
 from .layout import Form, Rows, Side, lay_out
 from .packing import BLOCK, pack
@@ -157,7 +160,9 @@ class LogProbs:
         self._asked = form
         self._projection = choose(core, head)
         self._kernel = kernel_of(core.get_input_embeddings().weight)
-        self._limit = stretching_length(core)
+        self._limit = stretching_length(core) or math.inf
+        self._horizon = horizon_of(core) or math.inf
+        warn_of_router_loss(core)
         self._noisy = has_dropout(core) or self._differs_from_itself(model)
         self._differences: dict[str, float] = {}
         self._reasons: dict[str, str] = {}
@@ -265,8 +270,9 @@ class LogProbs:
         if lengths.ndim != 2 or lengths.shape[1] < 2 or not len(lengths):
             return "two_rows"  # which says what is wrong
         longest = int((lengths[:, :1] + lengths[:, 1:]).max())
+        widest = int(lengths[:, 0].max() + lengths[:, 1:].sum(1).max())
         noisy = self._noisy and core.training and torch.is_grad_enabled()
-        if noisy or (self._limit is not None and longest >= self._limit):
+        if noisy or longest >= self._limit or widest > self._horizon:
             return "two_rows"
         if recomputes(core) and torch.is_grad_enabled():
             forms = forms[1:] if forms[0] == "shared" else forms
@@ -333,9 +339,13 @@ class LogProbs:
         except STRANGE as error:  # a forward that takes no mask of our making
             return f"its forward fails ({type(error).__name__}: {error})"
         self._differences[form] = difference
-        if difference <= tolerance(core.dtype):
-            return ""
-        return f"log-probabilities differ by {difference:.2g} (relative)"
+        if difference > tolerance(core.dtype):
+            return f"log-probabilities differ by {difference:.2g} (relative)"
+        if torch.finfo(core.dtype).bits >= 32:  # else rounding hides what is looked for
+            difference = self._states_difference(model, form)
+            if difference > tolerance(core.dtype):
+                return f"hidden states differ by {difference:.2g} (relative)"
+        return ""
 
     @torch.no_grad()
     def _difference(self, model: nn.Module, form: Form) -> float:
@@ -345,6 +355,21 @@ class LogProbs:
         with short_window(core, _PROBE_WINDOW), scoring_mode(model):
             plain, found = (self._probed(model, batch, f).sum(-1) for f in ("two_rows", form))
         return float(((found - plain) / plain).abs().max())
+
+    @torch.no_grad()
+    def _states_difference(self, model: nn.Module, form: Form) -> float:
+        """The same of what the head reads: weights before training hardly move a logit."""
+        core = core_of(model)
+        batch, body = probe_batch(core), bodies_of(core)[self._projection.body]
+
+        def states(rows: Rows) -> Tensor:
+            hidden = inside(model, lambda: states_of(core, body, rows)[1])
+            return hidden[rows.source][rows.cell.argsort()]
+
+        with short_window(core, _PROBE_WINDOW), scoring_mode(model):
+            ways = (self._rows(core, batch, f, len(batch.tokens)) for f in ("two_rows", form))
+            plain, found = map(states, ways)
+        return float(((found - plain).norm(dim=-1) / plain.norm(dim=-1)).max())
 
     @torch.no_grad()
     def _differs_from_itself(self, model: nn.Module) -> bool:

@@ -103,7 +103,8 @@ class TransformersSampler:
 
     Where a model's own cache does not hold plain keys and values, or its logits through the
     loop's cache differ from its own, whole rows are read anew for every token instead;
-    :meth:`describe` says so and why.
+    :meth:`describe` says so and why. So are rows beyond a local window that is counted in
+    columns (GPT-Neo).
 
     Args:
         model: a transformers causal language model, also with a PEFT adapter.
@@ -188,28 +189,30 @@ class TransformersSampler:
         self,
         prompts: Sequence[Prompt],
         n: int,
-        params: SamplingParams,
+        params: SamplingParams | Sequence[SamplingParams],
         directions: NDArray[np.float64] | None = None,
     ) -> list[list[Candidate]]:
         """``n`` candidates for each of P prompts; see :class:`Sampler`.
 
         Args:
-            prompts: texts or messages.
+            prompts: texts or messages. A prompt that is given several times, say at several
+                temperatures, is read once.
             n: candidates of each.
-            params: how they are drawn.
+            params: how they are drawn: one for all prompts, or one for each.
             directions: ``(P, d)``.
 
         Raises:
             DataError: for an empty prompt, or one that fills the model's context.
-            ParameterError: for ``n`` below 1.
+            ParameterError: for ``n`` below 1, or another number of ``params`` than of prompts.
             IncompatibleError: for directions without template and steering.
         """
         able = self._template is not None or self._steering is not None
         check_request(self.name, prompts, n, directions, takes_directions=able)
-        jobs = self._jobs(prompts, n, params, directions)
+        jobs = self._jobs(prompts, n, _of_each(params, len(prompts)), directions)
         flat = [job for of_prompt in jobs for job in of_prompt]
         with torch.no_grad(), scoring_mode(self._model), _masked_attention(self._core):
-            rows = self._maker.rows(self._steer)
+            longest = max((len(job.ids) + job.most for job in flat), default=0)
+            rows = self._maker.rows(self._steer, longest)
             run(flat, rows, self._texts, batch_size=self._size, batch_tokens=self._tokens)
         return [[self._candidate(job) for job in of_prompt] for of_prompt in jobs]
 
@@ -217,7 +220,7 @@ class TransformersSampler:
         self,
         prompts: Sequence[Prompt],
         n: int,
-        params: SamplingParams,
+        params: Sequence[SamplingParams],
         directions: NDArray[np.float64] | None,
     ) -> list[list[Job]]:
         offsets: list[Tensor | None] = [None] * len(prompts)
@@ -232,11 +235,12 @@ class TransformersSampler:
                 offsets = list(vectors.to(device_of(self._core)))
         jobs: list[list[Job]] = []
         for row, (content, offset) in enumerate(zip(contents, offsets, strict=True)):
+            own = params[row]
             ids = self._texts.prompt_ids(content)
-            most = self._room(row, ids, params.max_tokens)
+            most = self._room(row, ids, own.max_tokens)
             seen = content if offset is None else _steered(content, directions, row)
-            seeds = [sample_seed(params.seed, seen, i) for i in range(n)]
-            jobs.append([Job(ids, seed, params, most, offset) for seed in seeds])
+            seeds = [sample_seed(own.seed, seen, i) for i in range(n)]
+            jobs.append([Job(ids, seed, own, most, offset) for seed in seeds])
         return jobs
 
     def _room(self, row: int, ids: tuple[int, ...], wanted: int) -> int:
@@ -262,6 +266,18 @@ class TransformersSampler:
         else:
             text = text.rstrip("\N{REPLACEMENT CHARACTER}")  # half a character at the cut
         return Candidate(text=text, finish=finish, n_tokens=len(job.tokens))
+
+
+def _of_each(params: SamplingParams | Sequence[SamplingParams], n: int) -> list[SamplingParams]:
+    found = [params] * n if isinstance(params, SamplingParams) else list(params)
+    wrong = [one for one in found if not isinstance(one, SamplingParams)]
+    if wrong:
+        raise ParameterError(f"params must be SamplingParams; got {shown(wrong[0])}.")
+    if len(found) != n:
+        raise ParameterError(
+            f"params must be one, or one for each of {n} prompts; got {len(found)}."
+        )
+    return found
 
 
 def _steered(content: Prompt, directions: Any, row: int) -> Prompt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..forms import short_window, windows_of
-from ..hosts import attention_of, bodies_of, device_of, forward_replaced
+from ..hosts import attention_of, bodies_of, device_of, forward_replaced, horizon_of
 from ..layout import Inputs
 from ..projection import STRANGE, run_body, tolerance
 
@@ -270,9 +271,11 @@ class Maker:
         form: ``"cached"`` or ``"plain"``.
         difference: largest difference of the cached logits from the model's own, relative.
         reason: why the cache was refused.
+        horizon: tokens beyond which rows are read anew all the same; see ``horizon_of``.
     """
 
     def __init__(self, core: Any, limit: int | None) -> None:
+        self.horizon = horizon_of(core) or math.inf
         self._core, self._limit = core, limit
         self._body: Any = None
         self.difference: float | None = None
@@ -288,9 +291,9 @@ class Maker:
         """How rows are computed."""
         return "plain" if self._body is None else "cached"
 
-    def rows(self, steer: Steer) -> Rows:
-        """No rows yet."""
-        if self._body is None:
+    def rows(self, steer: Steer, longest: int = 0) -> Rows:
+        """No rows yet; ``longest`` is the most tokens that one will have."""
+        if self._body is None or longest > self.horizon:
             return PlainRows(self._core, steer)
         return CachedRows(self._core, self._body, steer, self._limit)
 
