@@ -291,3 +291,20 @@ def test_win_rate_relation_splits_at_the_peak():
         win_rate_relation([0.5, 0.6], [0.5])
     with pytest.raises(DataError, match="finite"):
         win_rate_relation([0.5, np.nan], [0.5, 0.6])
+
+
+def test_label_confidence_is_votes_before_estimated_noise():
+    """Without votes, how sure a label is follows from the flip rate of its pair."""
+    flips = {"flip_rate": np.tile([0.3, 0.05], 20)}
+    assert ranking_report(full(beta=0.1))["alpha_from"] is None
+    estimated = ranking_report(full(columns=flips, beta=0.1))
+    assert estimated["alpha_from"] == "flip_rate"
+    given = ranking_report(full(beta=0.1), alpha=1 - flips["flip_rate"])
+    assert given["alpha_from"] == "given"
+    assert estimated["idealised"] == given["idealised"]
+    assert estimated["triage"] == given["triage"]
+    votes = {"label_prob": np.full(40, 0.9), **flips}
+    voted = ranking_report(full(columns=votes, beta=0.1))
+    assert voted["alpha_from"] == "label_prob"
+    assert voted["idealised"] == ranking_report(full(beta=0.1), alpha=[0.9] * 40)["idealised"]
+    assert voted["idealised"] != estimated["idealised"]

@@ -50,6 +50,13 @@ DIFFICULTY: Final = (
     "little about the pairs in it. The outermost bar holds all that lies beyond."
 )
 
+THRESHOLDS: Final = (
+    "The share of pairs that are ranked rightly once each of them has reached a loss. At log 2 = "
+    "0.69, where tuning starts, it is the accuracy of the reference; the lower a loss training "
+    "reaches, the more pairs have turned. A curve that stays flat to its left end has pairs that "
+    "hardly any training turns. A mean loss hides this: the hard pairs stay above it."
+)
+
 LENGTH: Final = (
     "Ranking accuracy by how long the chosen response is, compared with the rejected one. A level "
     "row means that length decides little. Rising marks mean that the score favours long "
