@@ -53,8 +53,8 @@ DIFFICULTY: Final = (
 THRESHOLDS: Final = (
     "The share of pairs that are ranked rightly once each of them has reached a loss. At log 2 = "
     "0.69, where tuning starts, it is the accuracy of the reference; the lower a loss training "
-    "reaches, the more pairs have turned. A curve that stays flat to its left end has pairs that "
-    "hardly any training turns. A mean loss hides this: the hard pairs stay above it."
+    "reaches, the more pairs have turned. Where a curve climbs only at its left end, hardly "
+    "any training turns those pairs. A mean loss hides this: the hard pairs stay above it."
 )
 
 LENGTH: Final = (
