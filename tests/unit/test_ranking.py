@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ from pluralign.audit.ranking import (
     ranking_accuracy_with_ties,
     ranking_agreement,
     sequence_score,
+    template_mean,
 )
 from pluralign.audit.winning import win_rate_relation
 
@@ -308,3 +310,27 @@ def test_label_confidence_is_votes_before_estimated_noise():
     assert voted["alpha_from"] == "label_prob"
     assert voted["idealised"] == ranking_report(full(beta=0.1), alpha=[0.9] * 40)["idealised"]
     assert voted["idealised"] != estimated["idealised"]
+
+
+def test_means_over_templates():
+    first, second = full(seed=0, beta=0.1), full(seed=1, beta=0.1)
+    again = replace(first, chosen=second.chosen, ref_rejected=second.ref_rejected)
+    mean = template_mean([first, again, again])
+    assert mean.chosen == pytest.approx((first.chosen + 2 * again.chosen) / 3)
+    assert mean.ref_rejected == pytest.approx((first.ref_rejected + 2 * again.ref_rejected) / 3)
+    assert mean.rejected == pytest.approx(first.rejected)
+    assert (mean.beta, mean.pairs) == (0.1, first.pairs)
+    assert template_mean([first]).chosen.tolist() == first.chosen.tolist()
+    gap = first.chosen.copy()
+    gap[3] = np.nan
+    assert np.isnan(template_mean([first, replace(first, chosen=gap)]).chosen).sum() == 1
+    with pytest.raises(DataError, match="no scores"):
+        template_mean([])
+    for other, what in (
+        (replace(first, beta=0.2), "template 1 differ .* in beta"),
+        (second, "chosen_length, rejected_length"),
+        (scored([-1.0], [-2.0]), "pairs, beta, columns"),
+        (replace(first, ref_chosen=None, ref_rejected=None), "columns"),
+    ):
+        with pytest.raises(IncompatibleError, match=what):
+            template_mean([first, other])
