@@ -334,3 +334,42 @@ def test_means_over_templates():
     ):
         with pytest.raises(IncompatibleError, match=what):
             template_mean([first, other])
+
+
+def test_every_figure_of_a_report_by_hand():
+    """Wrong and hard; turned; right throughout; turned wrong; turned against its raters."""
+    pairs = scored(
+        [-38.0, -20.0, -10.0, -30.0, -50.0],
+        [-33.0, -25.0, -12.0, -10.0, -55.0],
+        ref_chosen=np.array([-40.0, -22.0, -10.0, -12.0, -60.0]),
+        ref_rejected=np.array([-30.0, -21.0, -15.0, -14.0, -20.0]),
+        beta=0.1,
+    )
+    with pytest.warns(DataQualityWarning, match="1 of 5 pairs"):
+        report = ranking_report(pairs, alpha=[0.75, 0.9, 0.7, 0.3, 0.6])
+    assert report["ranking_accuracy"]["value"] == report["idealised"]["ranking_accuracy"] == 0.6
+    assert report["reward_accuracy"]["value"] == 0.6  # the margins gained: 5, 6, -3, -22, 45
+    # log-ratios of the optimum: 0.99, 21, 13, -6.5, -36
+    assert report["idealised"]["accuracy"] == [0.6]
+    assert report["share_alpha_below_half"] == 0.2
+    classes = report["triage"]["classes"]
+    assert {name: (found["count"], found["flipped_share"]) for name, found in classes.items()} == {
+        "already correct": (1, None),
+        "easy": (1, 1.0),
+        "hard": (1, 0.0),
+        "infeasible": (2, 1.0),  # of the two, one was wrong before
+    }
+    flips = report["flips"]
+    assert [flips[name]["count"] for name in ("c->c", "c->i", "i->c", "i->i")] == [1, 1, 2, 1]
+    assert flips["flipped_share_of_wrong"] == pytest.approx(2 / 3)
+    assert flips["i->i"]["mean_margin"] == pytest.approx(0.5)
+    assert flips["i->i"]["mean_loss"] == pytest.approx(np.log1p(np.exp(-0.5)))
+    assert flips["c->i"]["mean_loss"] == pytest.approx(np.log1p(np.exp(2.2)))
+    assert flips["i->c"]["mean_margin"] == pytest.approx((0.6 + 4.5) / 2)
+    quartiles = report["ref_log_ratio"]
+    assert (quartiles["min"], quartiles["median"], quartiles["max"]) == (-5.0, 1.0, 40.0)
+    assert report["flip_threshold"]["median"] == pytest.approx(np.log1p(np.exp(-0.1)))
+    assert report["logps"]["chosen"] == pytest.approx(-29.6)
+    assert report["logps"]["chosen_change"] == pytest.approx(-0.8)
+    assert report["logps"]["rejected_change"] == pytest.approx(-7.0)
+    assert report["logps"]["both_fell"] is True
