@@ -48,6 +48,22 @@ def test_a_run_leaves_everything(run):
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
+def test_what_was_within_reach_follows_from_the_labels_confidence(run):
+    """The world holds out true labels, so that the exact optimum ranks nearly all rightly."""
+    start, *tuned = run.record["models"]
+    assert start["summary"]["idealised"] is None  # nothing before it to be held against
+    for model in tuned:
+        summary = model["summary"]
+        assert summary["alpha_from"] == "flip_rate"
+        assert summary["idealised"]["betas"] == [0.5]
+        assert summary["idealised"]["median"] > 0.95
+        reached = summary["ranking_accuracy"]["value"]
+        assert summary["idealised"]["gap"]["median"] == pytest.approx(
+            100 * (summary["idealised"]["median"] - reached)
+        )
+    assert "idealised accuracy" in (run.directory / "report.html").read_text()
+
+
 def test_every_model_has_its_card_with_the_figures_of_the_audit(run):
     from huggingface_hub import ModelCard
 

@@ -91,7 +91,7 @@ def test_every_figure_is_drawn_and_the_layout_holds(open_page, width, scheme):
             [...figure.querySelectorAll(".drawing")].filter(d => d.getClientRects().length).map(d =>
                 [d.getBoundingClientRect().height, d.querySelectorAll(".mark").length]))"""
     )
-    assert len(shown) == 17
+    assert len(shown) == 18
     for drawn in shown:
         ((height, marks),) = drawn
         assert height > 100
@@ -243,7 +243,7 @@ def test_every_figure_can_be_saved_with_its_data(open_page):
         }"""
     )
     saved = page.evaluate("Promise.all(window.saved)")
-    assert len(saved) == 2 * 17
+    assert len(saved) == 2 * 18
     for drawing, data in zip(saved[::2], saved[1::2], strict=True):
         assert ElementTree.fromstring(drawing).get("width") == "840"
         assert "var(" not in drawing

@@ -7,7 +7,7 @@ import pytest
 
 from pluralign import Preferences, ScoredPairs
 from pluralign.audit import GroupFrame, compare, ranking_accuracy
-from pluralign.audit.intervals import mean_interval, spread_interval
+from pluralign.audit.intervals import _resampled_sums, mean_interval, spread_interval
 
 DRAWS = 2000
 TRUTH = {
@@ -159,3 +159,14 @@ def test_coverage_of_a_mean_of_ten_quickly():
         for _ in range(400)
     ]
     assert 0.91 <= np.mean(inside) <= 0.99
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_resampled_sums_are_those_of_the_rows_drawn(weighted):
+    size, draws = 7, 30
+    rng = rng_of("sums", weighted)
+    x, w = rng.normal(size=size), rng.uniform(0.5, 2.0, size) if weighted else np.ones(size)
+    found = _resampled_sums(x, w, draws, np.random.default_rng(1))
+    rows = np.random.default_rng(1).integers(0, size, (draws, size), dtype=np.uint16)
+    expected = [(part[rows]).sum(axis=1) for part in (w, w * x, w * w, w * w * x, (w * x) ** 2)]
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)

@@ -127,6 +127,22 @@ def test_one_valued_groups_are_remarked_on(pairs, tmp_path):
     assert "no group column" in call("check", alone).stdout
 
 
+def test_findings_name_the_rows_of_the_file(tmp_path):
+    """Also where rows before them were dropped, or where one row made several pairs."""
+    rows = [dict(PAIRS[0]) | {"prompt": f"question {i} of its own"} for i in range(6)]
+    rows[0]["chosen"] = " "
+    rows[4]["rejected"] = rows[4]["chosen"]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = call("check", path, "--drop-unusable")
+    assert "dropped 1 of 6 rows: row 0: chosen is blank" in done.stderr
+    told = next(line for line in done.stdout.splitlines() if "Chosen equals rejected" in line)
+    assert [cell.strip() for cell in told.split("│")][4] == "4"
+    record = json.loads(call("check", path, "--drop-unusable", "--json").stdout)
+    found = next(f for f in record["findings"] if f["key"] == "identical_responses")
+    assert (found["rows"], found["ids"]) == ([3], ["4"])
+
+
 def test_formats_take_their_options(tmp_path):
     row = {"instruction": "2+2?", "output_1": "4", "output_2": "5", "preference": 1}
     path = tmp_path / "farm.jsonl"

@@ -336,8 +336,8 @@ def test_interval_of_many_values_continues_that_of_fewer():
         for size in (5000, 5001)
     ]
     error = values.std() / np.sqrt(5000)
-    for name in ("value", "low", "high"):
-        assert getattr(ends[0], name) == pytest.approx(getattr(ends[1], name), abs=0.05 * error)
+    for name in ("value", "low", "high"):  # an end is known to 0.03 errors from 20,000 draws
+        assert getattr(ends[0], name) == pytest.approx(getattr(ends[1], name), abs=0.08 * error)
     # Skewed values: the upper end lies further from the mean than the lower.
     assert ends[1].high + ends[1].low > 2 * ends[1].value + 0.05 * error
 

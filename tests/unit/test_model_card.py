@@ -173,3 +173,21 @@ def test_an_unknown_model_is_refused(run):
     run["models"][0]["frames"] = {}
     with pytest.raises(DataError, match="no ranking accuracy"):
         model_card(run, run["models"][0]["name"])
+
+
+def test_a_single_pair_is_not_named_worst_off(run):
+    """As in the frame itself: first in the table, but nothing is said of its group."""
+    frame = run["models"][-1]["frames"]["ranking_accuracy"]
+    alone = {
+        **frame["groups"][0],
+        "name": "hermit",
+        "n": 1,
+        "value": 0.0,
+        "low": None,
+        "high": None,
+    }
+    frame["worst"] = frame["groups"][0]["name"]
+    frame["groups"].insert(0, alone)
+    _, body = parts(model_card(run, last(run)))
+    assert f"worst-off group, {frame['worst']}" in body
+    assert "worst-off group, hermit" not in body

@@ -175,6 +175,20 @@ def test_wilson_and_exact_coverage_of_gold_rates(total):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("total", [10, 200])
+def test_coverage_of_rates_from_double_annotation(total):
+    """Two people who err independently: the bound that their agreement gives is the rate."""
+    rng = np.random.default_rng(7)
+    inside = []
+    for truth in rng.uniform(0.05, 0.35, 2000):
+        flipped = rng.random((2, total)) < truth
+        agreed = int((flipped[0] == flipped[1]).sum())
+        rate = from_double_annotation(agreed, total, interval="wilson")
+        inside.append(rate.low <= truth <= rate.high)
+    assert 0.93 <= np.mean(inside) <= 0.97
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", ["free", "fixed"])
 def test_coverage_of_rates_from_margins(scale):
     rng = np.random.default_rng(6)

@@ -2,6 +2,7 @@
 
 import json
 import random
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -419,6 +420,10 @@ def test_minimum_detectable_gap_edges():
     assert np.isnan(minimum_detectable_gap(1, 1000))
     assert minimum_detectable_gap(50, 80) == pytest.approx(minimum_detectable_gap(80, 50))
     assert minimum_detectable_gap(50, 80) > minimum_detectable_gap(500, 800)
+    # Of few pairs the gap is large, and with it the spread at the gap far below that at 1/2.
+    gap = minimum_detectable_gap(12)
+    reach = (gap * 12**0.5 - 0.5 * NormalDist().inv_cdf(0.975)) / (0.25 - gap**2) ** 0.5
+    assert NormalDist().cdf(reach) == pytest.approx(0.8)
     with pytest.raises(ParameterError, match="at least 1; got n=0"):
         minimum_detectable_gap(0, 5)
 

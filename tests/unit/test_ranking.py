@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ from pluralign.audit.ranking import (
     ranking_accuracy_with_ties,
     ranking_agreement,
     sequence_score,
+    template_mean,
 )
 from pluralign.audit.winning import win_rate_relation
 
@@ -291,3 +293,83 @@ def test_win_rate_relation_splits_at_the_peak():
         win_rate_relation([0.5, 0.6], [0.5])
     with pytest.raises(DataError, match="finite"):
         win_rate_relation([0.5, np.nan], [0.5, 0.6])
+
+
+def test_label_confidence_is_votes_before_estimated_noise():
+    """Without votes, how sure a label is follows from the flip rate of its pair."""
+    flips = {"flip_rate": np.tile([0.3, 0.05], 20)}
+    assert ranking_report(full(beta=0.1))["alpha_from"] is None
+    estimated = ranking_report(full(columns=flips, beta=0.1))
+    assert estimated["alpha_from"] == "flip_rate"
+    given = ranking_report(full(beta=0.1), alpha=1 - flips["flip_rate"])
+    assert given["alpha_from"] == "given"
+    assert estimated["idealised"] == given["idealised"]
+    assert estimated["triage"] == given["triage"]
+    votes = {"label_prob": np.full(40, 0.9), **flips}
+    voted = ranking_report(full(columns=votes, beta=0.1))
+    assert voted["alpha_from"] == "label_prob"
+    assert voted["idealised"] == ranking_report(full(beta=0.1), alpha=[0.9] * 40)["idealised"]
+    assert voted["idealised"] != estimated["idealised"]
+
+
+def test_means_over_templates():
+    first, second = full(seed=0, beta=0.1), full(seed=1, beta=0.1)
+    again = replace(first, chosen=second.chosen, ref_rejected=second.ref_rejected)
+    mean = template_mean([first, again, again])
+    assert mean.chosen == pytest.approx((first.chosen + 2 * again.chosen) / 3)
+    assert mean.ref_rejected == pytest.approx((first.ref_rejected + 2 * again.ref_rejected) / 3)
+    assert mean.rejected == pytest.approx(first.rejected)
+    assert (mean.beta, mean.pairs) == (0.1, first.pairs)
+    assert template_mean([first]).chosen.tolist() == first.chosen.tolist()
+    gap = first.chosen.copy()
+    gap[3] = np.nan
+    assert np.isnan(template_mean([first, replace(first, chosen=gap)]).chosen).sum() == 1
+    with pytest.raises(DataError, match="no scores"):
+        template_mean([])
+    for other, what in (
+        (replace(first, beta=0.2), "template 1 differ .* in beta"),
+        (second, "chosen_length, rejected_length"),
+        (scored([-1.0], [-2.0]), "pairs, beta, columns"),
+        (replace(first, ref_chosen=None, ref_rejected=None), "columns"),
+    ):
+        with pytest.raises(IncompatibleError, match=what):
+            template_mean([first, other])
+
+
+def test_every_figure_of_a_report_by_hand():
+    """Wrong and hard; turned; right throughout; turned wrong; turned against its raters."""
+    pairs = scored(
+        [-38.0, -20.0, -10.0, -30.0, -50.0],
+        [-33.0, -25.0, -12.0, -10.0, -55.0],
+        ref_chosen=np.array([-40.0, -22.0, -10.0, -12.0, -60.0]),
+        ref_rejected=np.array([-30.0, -21.0, -15.0, -14.0, -20.0]),
+        beta=0.1,
+    )
+    with pytest.warns(DataQualityWarning, match="1 of 5 pairs"):
+        report = ranking_report(pairs, alpha=[0.75, 0.9, 0.7, 0.3, 0.6])
+    assert report["ranking_accuracy"]["value"] == report["idealised"]["ranking_accuracy"] == 0.6
+    assert report["reward_accuracy"]["value"] == 0.6  # the margins gained: 5, 6, -3, -22, 45
+    # log-ratios of the optimum: 0.99, 21, 13, -6.5, -36
+    assert report["idealised"]["accuracy"] == [0.6]
+    assert report["share_alpha_below_half"] == 0.2
+    classes = report["triage"]["classes"]
+    assert {name: (found["count"], found["flipped_share"]) for name, found in classes.items()} == {
+        "already correct": (1, None),
+        "easy": (1, 1.0),
+        "hard": (1, 0.0),
+        "infeasible": (2, 1.0),  # of the two, one was wrong before
+    }
+    flips = report["flips"]
+    assert [flips[name]["count"] for name in ("c->c", "c->i", "i->c", "i->i")] == [1, 1, 2, 1]
+    assert flips["flipped_share_of_wrong"] == pytest.approx(2 / 3)
+    assert flips["i->i"]["mean_margin"] == pytest.approx(0.5)
+    assert flips["i->i"]["mean_loss"] == pytest.approx(np.log1p(np.exp(-0.5)))
+    assert flips["c->i"]["mean_loss"] == pytest.approx(np.log1p(np.exp(2.2)))
+    assert flips["i->c"]["mean_margin"] == pytest.approx((0.6 + 4.5) / 2)
+    quartiles = report["ref_log_ratio"]
+    assert (quartiles["min"], quartiles["median"], quartiles["max"]) == (-5.0, 1.0, 40.0)
+    assert report["flip_threshold"]["median"] == pytest.approx(np.log1p(np.exp(-0.1)))
+    assert report["logps"]["chosen"] == pytest.approx(-29.6)
+    assert report["logps"]["chosen_change"] == pytest.approx(-0.8)
+    assert report["logps"]["rejected_change"] == pytest.approx(-7.0)
+    assert report["logps"]["both_fell"] is True

@@ -162,6 +162,8 @@ def test_directories_of_shards(tmp_path, inside):
     as_parquet(folder / "train-00001-of-00002.parquet", ROWS[2:])
     (tmp_path / "README.md").write_text("about")
     (tmp_path / "dataset_infos.json").write_text("{}")
+    for left_behind in ("._train-00000-of-00002.parquet", "_draft.jsonl"):
+        (folder / left_behind).write_text("no rows")
     assert load_preferences(tmp_path).chosen == load_preferences(ROWS).chosen
     as_parquet(folder / "test_prefs-00000-of-00001.parquet", ROWS[:1])
     assert len(load_preferences(tmp_path, split="test_prefs")) == 1

@@ -181,6 +181,41 @@ def test_one_reference_and_one_beta_make_one_panel_of_difficulty():
     assert {row[0].text for row in made.table.rows} == {"all models"}
 
 
+def test_flip_threshold_curves_are_the_shares_that_a_loss_turns():
+    rng = np.random.default_rng(0)
+    groups = ["north"] * 300 + ["south"] * 100
+    pairs = Preferences.from_records(
+        [{"prompt": "p", "chosen": "a", "rejected": "b", "group": g} for g in groups]
+    )
+    lead = rng.normal(np.where(np.array(groups) == "south", -4.0, 1.0), 5.0)
+    tuned = ScoredPairs(
+        pairs, lead, np.zeros(400), ref_chosen=lead, ref_rejected=np.zeros(400), beta=0.1
+    )
+    run = read_run({"title": "t", **audit_models({"dpo": tuned}, n_bootstrap=100)})
+    made = figure(spread_section(run), "threshold-figure")
+    thresholds = np.log1p(np.exp(0.1 * lead))
+    head, rows = made.table.head, made.table.rows
+    assert head == ("model", "loss, nats", "south", "all pairs", "north")
+    found = {
+        (name, round(float(row[1].raw), 6)): float(cell.raw)
+        for row in rows
+        for name, cell in zip(head[2:], row[2:], strict=True)
+    }
+    assert len(found) == 3 * 20
+    for name in ("north", "south", "all pairs"):
+        kept = thresholds[[name in (group, "all pairs") for group in groups]]
+        for place in range(20):
+            loss = place * math.log(2) / 10
+            assert found[name, round(loss, 6)] == pytest.approx((kept >= loss).mean())
+    # Where tuning starts, at log 2, the share is the accuracy of the reference.
+    assert found["south", round(math.log(2), 6)] == (lead[300:] >= 0).mean()
+    curves = [node for node in classed(drawn(made), "curve") if node.get("points")]
+    assert [node.get("class") for node in curves] == ["curve worst", "curve all", "curve rest"]
+    first = [float(pair.split(",")[1]) for pair in curves[0].get("points").split()]
+    assert first == sorted(first)  # y grows downwards: fewer pairs at a higher loss
+    assert "loss reached by each pair 0" in words(drawn(made).find(f".//{SVG}g/{SVG}title").text)
+
+
 def test_figures_by_group_are_folded_and_hold_every_group():
     section = spread_section(read_run(sample_run()))
     folded = [made for made in section.figures if made.folded]

@@ -231,8 +231,9 @@ def log_flip_threshold(c: ArrayLike, beta: float, gamma: float = 1.0) -> Floats:
 
 def margin_needed(c: ArrayLike, beta: float, gamma: float = 1.0) -> Floats:
     """Implicit-reward margin from which on a pair is ranked rightly, ``beta * gamma * c``."""
-    weight = _positive(gamma, "gamma", zero=True)
-    return _positive(beta, "beta") * weight * np.asarray(c, dtype=np.float64)
+    weight = _positive(beta, "beta") * _positive(gamma, "gamma", zero=True)
+    with np.errstate(over="ignore"):  # beyond any number is beyond any loss
+        return weight * np.asarray(c, dtype=np.float64)
 
 
 def alpha_needed(c: ArrayLike, beta: float) -> Floats:

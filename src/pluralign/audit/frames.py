@@ -75,7 +75,7 @@ def group_labels(pairs: Preferences, by: str | Sequence[str]) -> list[str]:
     if not names:
         raise DataError("by must name at least one column.", source=pairs.source)
     columns = [_column(pairs, name) for name in names]
-    return [CROSS.join(parts) for parts in zip(*columns, strict=True)]
+    return [CROSS.join(parts) for parts in zip(*columns, strict=True)] if names[1:] else columns[0]
 
 
 def numbered(labels: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
@@ -85,7 +85,7 @@ def numbered(labels: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
     """
     names = sorted(set(labels))
     place = {name: i for i, name in enumerate(names)}
-    index = np.fromiter((place[label] for label in labels), dtype=np.int64, count=len(labels))
+    index = np.fromiter(map(place.__getitem__, labels), dtype=np.int64, count=len(labels))
     return names, index
 
 

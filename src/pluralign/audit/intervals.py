@@ -21,11 +21,12 @@ Method = Literal["wilson", "paired_score", "bootstrap_t"]
 _SPREAD_FLOOR = 0.1
 # With fewer values than this, resampling knows less than Student's t does.
 _FEW = 6
-# With more values than this, the expansion of the bootstrap-t is as good and far cheaper.
+# With more values than this, the expansion of the bootstrap-t is as good and far cheaper; row
+# numbers up to it fit into 16 bits.
 _MANY = 5_000
 # Chance of leaving a group out that may be the best (worst).
 _LEFT_OUT = 0.05
-_CHUNK = 200_000  # numbers held at a time; small blocks stay in the processor's cache
+_CHUNK = 40_000  # numbers held at a time; small blocks stay in the processor's cache
 _TINY = 1e-12
 
 
@@ -217,21 +218,23 @@ def _resampled_sums(
 ) -> list[Floats]:
     """Sums of w, wx, w², w²x and w²x² over rows drawn with replacement, ``(n_draws,)`` each."""
     equal = bool((weights == weights[0]).all())
+    # Two real columns in one complex one are looked up at once.
     if equal:
-        weights = np.ones(len(weights))
-    columns = [weights, weights * centred]
-    columns += [weights * column for column in columns] + [np.square(weights * centred)]
-    needed = (1, 4) if equal else range(5)  # with equal weights the others follow
-    sums = [np.full(n_draws, float(len(weights))) for _ in columns]
+        columns = [centred + 1j * np.square(centred)]
+    else:
+        both = weights + 1j * weights * centred
+        columns = [both, weights * both, np.square(weights * centred) + 0j]
+    sums = [np.empty(n_draws, dtype=np.complex128) for _ in columns]
     rows = max(1, _CHUNK // len(weights))
     for start in range(0, n_draws, rows):
         count = min(rows, n_draws - start)
-        index = rng.integers(0, len(weights), (count, len(weights)), dtype=np.uint32)
-        for k in needed:
-            sums[k][start : start + count] = columns[k][index].sum(axis=1)
+        index = rng.integers(0, len(weights), (count, len(weights)), dtype=np.uint16)
+        for column, total in zip(columns, sums, strict=True):
+            total[start : start + count] = column.take(index).sum(axis=1)
     if equal:
-        sums[3] = sums[1]
-    return sums
+        size = np.full(n_draws, float(len(weights)))
+        return [size, sums[0].real, size, sums[0].real, sums[0].imag]
+    return [sums[0].real, sums[0].imag, sums[1].real, sums[1].imag, sums[2].real]
 
 
 def spread_interval(

@@ -96,7 +96,8 @@ def _heading(record: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
     start = _base_name(base) or "a small model trained from scratch"
     start = f"{escaped(start)}{', fine-tuned on demonstrations' if base.get('sft') else ''}"
     told = f"Tuned with {escaped(objective)} from {start}." if objective else f"This is {start}."
-    worst = frame["groups"][0]
+    groups = {group["name"]: group for group in frame["groups"]}
+    worst = groups.get(frame.get("worst"), frame["groups"][0])  # never a single pair
     served = f"Over all held-out pairs its ranking accuracy is {_percent(frame['overall'])}"
     if len(frame["groups"]) > 1:
         served += (

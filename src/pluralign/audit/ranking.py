@@ -6,6 +6,8 @@ from its reference. The second can be perfect while the first is at chance.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -288,6 +290,61 @@ def response_scores(
             rows=rows,
         )
     return np.where(bad, np.nan, pair[0]), np.where(bad, np.nan, pair[1])
+
+
+def template_mean(scored: Sequence[ScoredPairs]) -> ScoredPairs:
+    """The same pairs with scores that are means over several prompt templates.
+
+    Use it where the wording around a prompt is nobody's choice, so that an accuracy does not
+    hang on one. Score the pairs once with each template, then average.
+
+    Args:
+        scored: one set of pairs, scored with each of T >= 1 templates.
+
+    Returns:
+        The pairs of the first, each score the mean ``sum_t S_t / T`` in nats; a score that is
+        not finite in one template is not finite in the mean.
+
+    Raises:
+        DataError: if there is none.
+        IncompatibleError: if they are not scores of one kind, by one beta, of the same pairs
+            in one order and of responses of the same lengths.
+
+    Example:
+        >>> from pluralign import Preferences, ScoredPairs
+        >>> pairs = Preferences.from_records([dict(prompt="p", chosen="a", rejected="b")])
+        >>> both = [ScoredPairs(pairs, chosen=[-4.0], rejected=[-5.0]),
+        ...     ScoredPairs(pairs, chosen=[-6.0], rejected=[-2.0])]
+        >>> template_mean(both).chosen.item(), template_mean(both).rejected.item()
+        (-5.0, -3.5)
+    """
+    if not scored:
+        raise DataError("template_mean: there are no scores; give one set for each template.")
+    first = scored[0]
+    for place, other in enumerate(scored):
+        same = {
+            "pairs": other.pairs.pair_id == first.pairs.pair_id,
+            "kind": other.kind == first.kind,
+            "beta": other.beta == first.beta,
+            "columns": other.arrays() == first.arrays(),
+        }
+        same |= {
+            name: np.array_equal(getattr(other, name), getattr(first, name))
+            for name in ("chosen_length", "rejected_length")
+            if same["columns"] and same["pairs"] and name in first.arrays()
+        }
+        unlike = [name for name, equal in same.items() if not equal]
+        if unlike:
+            raise IncompatibleError(
+                f"the scores of template {place} differ from those of template 0 in "
+                f"{', '.join(unlike)}; score the same pairs in the same way with each."
+            )
+    means = {
+        name: np.mean([getattr(one, name) for one in scored], axis=0)
+        for name in first.arrays()
+        if not name.endswith("_length")
+    }
+    return replace(first, **means)
 
 
 def shares(alpha: ArrayLike) -> Floats:

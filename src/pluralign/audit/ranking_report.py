@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,13 +51,15 @@ def ranking_report(
             lengths for normalised accuracy and length diagnostics.
         beta: scale for idealised accuracy and difficulty; ``scored.beta`` if not given,
             else the paper's grid, and no difficulty.
-        alpha: ``(N,)`` share of raters who prefer chosen; the pairs' ``label_prob`` if not
-            given. Without it there is no idealised accuracy.
+        alpha: ``(N,)`` share of raters who prefer chosen. If not given, the pairs'
+            ``label_prob``; else, from estimated noise, one minus their ``flip_rate``. Without
+            any of these there is no idealised accuracy.
         loss_budget: loss that training reaches, for the triage; nats, > 0.
 
     Returns:
         A record of plain values: ``n_pairs``, ``n_used``, ``n_ties`` (alpha 1/2), ``n_equal``
-        (equal scores), ``n_excluded`` by reason, ``beta``, ``betas``, ``ranking_accuracy`` and
+        (equal scores), ``n_excluded`` by reason, ``alpha_from`` (``"given"``, ``"label_prob"``,
+        ``"flip_rate"`` or ``None``), ``beta``, ``betas``, ``ranking_accuracy`` and
         ``ranking_accuracy_normalised`` and ``reward_accuracy`` (value, Wilson interval, n),
         ``logps``, ``idealised`` and ``idealised_normalised`` (by beta, min, median, max, the
         actual accuracy on the same pairs, the gap in points), ``share_alpha_below_half``,
@@ -86,7 +88,7 @@ def ranking_report(
     if scored.kind == "reward":
         return _reward_record(scored)
     beta = scored.beta if beta is None else beta
-    share = _alpha(scored, alpha)
+    share, origin = _alpha(scored, alpha)
     right = ranking_accuracy(scored)
     used = np.isfinite(right)
     lengths = scored.chosen_length is not None and scored.rejected_length is not None
@@ -99,6 +101,7 @@ def ranking_report(
         "n_ties": 0 if share is None else int((share == 0.5).sum()),
         "n_equal": int((scored.chosen == scored.rejected).sum()),
         "n_excluded": _excluded(scored, used, deficit),
+        "alpha_from": origin,
         "beta": beta,
         "betas": list(BETAS) if beta is None else [beta],
         "ranking_accuracy": _share(right),
@@ -128,11 +131,15 @@ def _reward_record(scored: ScoredPairs) -> dict[str, Any]:
     }
 
 
-def _alpha(scored: ScoredPairs, alpha: ArrayLike | None) -> Floats | None:
-    given = scored.pairs.label_prob if alpha is None else alpha
-    if given is None:
-        return None
-    share = shares(given)
+def _alpha(scored: ScoredPairs, alpha: ArrayLike | None) -> tuple[Floats | None, str | None]:
+    """Share of raters for chosen, and where it comes from: votes before estimates."""
+    pairs = scored.pairs
+    estimated = None if pairs.flip_rate is None else 1.0 - pairs.flip_rate
+    known = {"given": alpha, "label_prob": pairs.label_prob, "flip_rate": estimated}
+    origin = next((name for name, values in known.items() if values is not None), None)
+    if origin is None:
+        return None, None
+    share = shares(cast(ArrayLike, known[origin]))
     if share.shape != (len(scored),):
         raise DataError(
             f"alpha has shape {share.shape} for {len(scored)} pairs.", source=scored.pairs.source
@@ -145,7 +152,7 @@ def _alpha(scored: ScoredPairs, alpha: ArrayLike | None) -> Floats | None:
             DataQualityWarning,
             stacklevel=3,
         )
-    return share
+    return share, origin
 
 
 def _share(values: Floats) -> dict[str, float | int]:

@@ -93,9 +93,9 @@ def _tokenizer(name: str | None) -> Any:
 
 
 def _show(audit: Any, examples: bool) -> None:
-    rows = [(f.severity, f.title, f.what, _first_rows(f.rows)) for f in audit.findings]
+    rows = [(f.severity, f.title, f.what, _first(f)) for f in audit.findings]
     title = f"{audit.source}: {audit.n_pairs} pairs, {len(rows)} findings"
-    print_table(title, ("severity", "finding", "what", "rows"), rows)
+    print_table(title, ("severity", "finding", "what", "pairs"), rows)
     for finding in audit.findings:
         if finding.severity == "note":
             continue
@@ -105,9 +105,10 @@ def _show(audit: Any, examples: bool) -> None:
                 console.print(f"  {text}", markup=False, highlight=False)
 
 
-def _first_rows(rows: Any, shown: int = 6) -> str:
-    listed = ", ".join(str(row) for row in rows[:shown])
-    return f"{listed}, …" if len(rows) > shown else listed
+def _first(finding: Any, shown: int = 6) -> str:
+    """Ids of the first pairs: those of the data, or else the numbers of their rows there."""
+    listed = ", ".join(finding.ids[:shown])
+    return f"{listed}, …" if len(finding.rows) > shown else listed
 
 
 def _recipe(target: str, settings: list[str], reading: Reading, as_json: bool) -> None:

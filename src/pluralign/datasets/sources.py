@@ -134,7 +134,10 @@ def _shards(path: Path, split: str | None) -> list[Path]:
     files = sorted(
         file
         for file in entries
-        if _suffix(file) in _READERS and file.name not in _DESCRIPTIONS and file.is_file()
+        if _suffix(file) in _READERS
+        and file.name not in _DESCRIPTIONS
+        and not file.name.startswith((".", "_"))  # what an editor or a system left behind
+        and file.is_file()
     )
     if not files:
         raise DataError(

@@ -140,6 +140,11 @@ class _Run:
             material = self._with_rates(material)
         for name, tuning in waiting.items():
             self._tune(name, tuning, start, material)
+        if waiting:  # how sure the held-out labels are belongs to the audit of every model
+            self.scored = {
+                name: replace(scored, pairs=scored.pairs.with_flip_rates(self._held_rates()))
+                for name, scored in self.scored.items()
+            }
         record = self._record(material, origin)
         write_json(self.directory / "audit.json", record)
         report = write_report(record, self.directory / "report.html")
@@ -229,13 +234,16 @@ class _Run:
             first = next(name for name in self.scored if name != START)
             self.rates = self._flip_rates(self.scored[first])
         rates = {group: assumed(rate) for group, rate in self.rates.items()}
-        # The labels that a world holds out are the true ones.
-        held_rates = rates if self.recipe.data.world is None else dict.fromkeys(rates, 0.0)
         return replace(
             material,
             train=material.train.with_flip_rates(rates),
-            held_out=material.held_out.with_flip_rates(held_rates),
+            held_out=material.held_out.with_flip_rates(self._held_rates()),
         )
+
+    def _held_rates(self) -> dict[str, float]:
+        """Rates of the held-out labels; those that a world holds out are the true ones."""
+        made = self.recipe.data.world is not None
+        return {group: 0.0 if made else assumed(rate) for group, rate in self.rates.items()}
 
     def _flip_rates(self, source: Any) -> dict[str, FlipRate]:
         return flip_rate(source, method=cast(Any, self.recipe.noise).method, by="group")

@@ -1,6 +1,8 @@
-"""Vectors of the ranking audit: scores, accuracies, thresholds, the perfect policy."""
+"""Vectors of the ranking audit: scores, accuracies, thresholds, the perfect policy.
 
-import re
+A number stands where a vector has one pair, scales may be one or several, and options
+that a case leaves out have the values of the method's card.
+"""
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from pluralign.audit.difficulty import (
     alpha_needed,
     ipo_sufficient_loss,
     ipo_zero_loss_is_correct,
+    log_flip_threshold,
     margin_needed,
     perfect_log_ratio,
     perfect_log_ratio_from_perplexity,
@@ -24,15 +27,41 @@ from pluralign.audit.ranking import (
     sequence_score,
 )
 
+VALUES = ("exact", "pairwise", "kendall")
+
 
 def array(values):
     return np.asarray(values, dtype=np.float64)
 
 
 def scored(chosen, rejected, **more):
-    rows = [{"prompt": "p", "chosen": "a", "rejected": "b"}] * len(chosen)
-    pairs = Preferences.from_records(rows)
-    return ScoredPairs(pairs, chosen=array(chosen), rejected=array(rejected), **more)
+    """Scored pairs; a single number is one pair."""
+    columns = {"chosen": chosen, "rejected": rejected, **more}
+    columns = {name: np.atleast_1d(np.asarray(values)) for name, values in columns.items()}
+    rows = [{"prompt": "p", "chosen": "a", "rejected": "b"}] * len(columns["chosen"])
+    return ScoredPairs(Preferences.from_records(rows), **columns)
+
+
+def like(values, given):
+    """Values of pairs in the shape that was given: a number for a number."""
+    return values if isinstance(given, list) else values[0]
+
+
+def each(given, function):
+    """The function of one scale, or one row for each of several."""
+    found = [function(one) for one in (given if isinstance(given, list) else [given])]
+    return np.stack(found) if isinstance(given, list) else found[0]
+
+
+def nulls(values):
+    """Numbers with ``None`` where there is none."""
+    return np.where(np.isnan(values), None, values).tolist()
+
+
+def rule_of(inputs, default):
+    """Which rule a case words: that of the paper replaces a zero share, ours clips."""
+    stated = inputs.get("eps_rule", default)
+    return "paper" if stated == "paper" or "zero share" in stated else "clip"
 
 
 @adapter(
@@ -45,43 +74,41 @@ def masked_scores(inputs):
 
 
 @adapter(
-    inputs={"logp_w", "logp_l", "len_w", "len_l"},
-    expected_any={"correct_sum", "accuracy_sum", "correct_mean", "accuracy_mean"},
+    inputs={"logp_w", "logp_l"},
+    expected_any={"correct_sum", "accuracy_sum", "correct_mean", "accuracy_mean", "n_used"},
 )
 def pair_accuracies(inputs):
-    lengths = {
-        "chosen_length": np.asarray(inputs["len_w"]),
-        "rejected_length": np.asarray(inputs["len_l"]),
-    }
+    names = {"chosen_length": "len_w", "rejected_length": "len_l"}
+    lengths = {ours: inputs[name] for ours, name in names.items() if inputs.get(name) is not None}
     pairs = scored(inputs["logp_w"], inputs["logp_l"], **lengths)
-    by_sum = ranking_accuracy(pairs)
-    by_mean = ranking_accuracy(pairs, normalise="token_mean")
-    return {
-        "correct_sum": by_sum,
-        "accuracy_sum": by_sum.mean(),
-        "correct_mean": by_mean,
-        "accuracy_mean": by_mean.mean(),
-    }
+    found = {}
+    for name, normalise in {"sum": "none", "mean": "token_mean"}.items():
+        if name == "sum" or lengths:
+            right = ranking_accuracy(pairs, normalise=normalise, strict=inputs.get("strict", False))
+            found[f"correct_{name}"] = like(right, inputs["logp_w"])
+            found[f"accuracy_{name}"] = np.nanmean(right)
+            found["n_used"] = int(np.isfinite(right).sum())
+    return found
 
 
-@adapter(
-    inputs={"score_1", "score_2", "alpha", "tie_tol"},
-    expected_any={"correct", "accuracy"},
-)
+@adapter(inputs={"score_1", "score_2", "alpha"}, expected_any={"correct", "accuracy"})
 def accuracies_with_ties(inputs):
     correct = ranking_accuracy_with_ties(
-        inputs["score_1"], inputs["score_2"], inputs["alpha"], inputs["tie_tol"]
+        inputs["score_1"], inputs["score_2"], inputs["alpha"], inputs.get("tie_tol", 0.01)
     )
     return {"correct": correct, "accuracy": correct.mean()}
 
 
 @adapter(inputs={"ref_log_ratio_w_over_l", "alpha", "beta"}, expected_any={"log_ratio"})
 def perfect_policy(inputs):
+    # The closed form itself, but where all raters agree and it has no finite value.
+    unanimous = np.isin(array(inputs["alpha"]), (0.0, 1.0)).any()
     ratio = perfect_log_ratio(
         inputs["ref_log_ratio_w_over_l"],
         inputs["alpha"],
         inputs["beta"],
-        eps=inputs.get("eps", 1e-12),
+        eps=inputs.get("eps", 0.001 if unanimous else 1e-12),
+        eps_rule=rule_of(inputs, "clip"),
     )
     return {"log_ratio": ratio}
 
@@ -91,16 +118,29 @@ def perfect_policy(inputs):
     expected_any={"n_used", "accuracy", "min", "median", "max"},
 )
 def idealised(inputs):
+    return idealised_of_shares({**inputs, "alpha": array(inputs["votes_w"]) / inputs["n_raters"]})
+
+
+@adapter(
+    inputs={"ref_log_ratio_w_over_l", "alpha", "beta"},
+    expected_any={"n_used", "accuracy", "min", "median", "max"},
+)
+def idealised_of_shares(inputs):
+    drop = inputs.get("drop_ties", True)
+    if drop and (array(inputs["alpha"]) == 0.5).all():
+        rows = [None] * np.size(inputs["beta"])
+        return {"n_used": 0, "accuracy": rows, "min": None, "median": None, "max": None}
     found = idealised_accuracy(
-        inputs["ref_log_ratio_w_over_l"],
-        array(inputs["votes_w"]) / array(inputs["n_raters"]),
+        np.atleast_1d(inputs["ref_log_ratio_w_over_l"]),
+        np.atleast_1d(inputs["alpha"]),
         inputs["beta"],
         eps=inputs.get("eps", 0.001),
-        drop_ties=inputs.get("drop_ties", True),
+        eps_rule=rule_of(inputs, "clip"),
+        drop_ties=drop,
     )
     return {
         "n_used": found.n_used,
-        "accuracy": found.accuracy,
+        "accuracy": like(found.accuracy, inputs["beta"]),
         "min": found.min,
         "median": found.median,
         "max": found.max,
@@ -109,15 +149,20 @@ def idealised(inputs):
 
 @adapter(
     inputs={"ref_log_ratio_l_over_w", "beta"},
-    expected_any={"threshold", "alpha_needed", "margin_needed"},
+    expected_any={"threshold", "log_threshold", "alpha_needed", "margin_needed"},
 )
 def thresholds(inputs):
-    c, beta = inputs["ref_log_ratio_l_over_w"], inputs["beta"]
-    return {
-        "threshold": flip_threshold(c, beta),
-        "alpha_needed": alpha_needed(c, beta),
-        "margin_needed": margin_needed(c, beta),
+    c, gamma = inputs["ref_log_ratio_l_over_w"], inputs.get("gamma", 1.0)
+    names = {
+        "threshold": flip_threshold,
+        "log_threshold": log_flip_threshold,
+        "margin_needed": margin_needed,
     }
+    found = {
+        name: each(inputs["beta"], lambda b, f=function: each(gamma, lambda g: f(c, b, g)))
+        for name, function in names.items()
+    }
+    return {**found, "alpha_needed": each(inputs["beta"], lambda b: alpha_needed(c, b))}
 
 
 @adapter(
@@ -134,15 +179,15 @@ def thresholds(inputs):
 def loss_and_threshold(inputs):
     beta = inputs["beta"]
     pairs = scored(
-        inputs["policy_logp_w"],
-        inputs["policy_logp_l"],
+        array(inputs["policy_logp_w"]),
+        array(inputs["policy_logp_l"]),
         ref_chosen=array(inputs["ref_logp_w"]),
         ref_rejected=array(inputs["ref_logp_l"]),
     )
     c = pairs.ref_rejected - pairs.ref_chosen
     loss = scaled_dpo_loss(pairs.chosen - pairs.rejected, c, beta)
     threshold = flip_threshold(c, beta)
-    return {
+    found = {
         "reward_margin": beta * implicit_margin(pairs),
         "loss": loss,
         "threshold": threshold,
@@ -151,23 +196,20 @@ def loss_and_threshold(inputs):
         # Equal likelihood sits on the threshold up to rounding.
         "below_threshold": (loss <= threshold * (1 + 1e-12)).astype(float),
     }
+    return {name: like(values, inputs["policy_logp_w"]) for name, values in found.items()}
 
 
 @adapter(
-    inputs={"policy_log_ratio_w_over_l", "ref_log_ratio_l_over_w", "beta", "gamma"},
+    inputs={"policy_log_ratio_w_over_l", "ref_log_ratio_l_over_w", "beta"},
     expected_any={"loss", "threshold"},
 )
 def gamma_scaled(inputs):
-    c, beta = array(inputs["ref_log_ratio_l_over_w"]), inputs["beta"]
-    m, gamma = array(inputs["policy_log_ratio_w_over_l"]), inputs["gamma"]
-    gammas = gamma if isinstance(gamma, list) else [gamma]
-    found = {
-        "loss": [scaled_dpo_loss(m, c, beta, g) for g in gammas],
-        "threshold": [flip_threshold(c, beta, g) for g in gammas],
+    c, m = array(inputs["ref_log_ratio_l_over_w"]), array(inputs["policy_log_ratio_w_over_l"])
+    beta, gamma = inputs["beta"], inputs.get("gamma", 1.0)
+    return {
+        "loss": each(gamma, lambda g: each(beta, lambda b: scaled_dpo_loss(m, c, b, g))),
+        "threshold": each(gamma, lambda g: each(beta, lambda b: flip_threshold(c, b, g))),
     }
-    if isinstance(gamma, list):
-        return {name: np.stack(values) for name, values in found.items()}
-    return {name: values[0] for name, values in found.items()}
 
 
 @adapter(
@@ -176,24 +218,29 @@ def gamma_scaled(inputs):
 )
 def ipo(inputs):
     ratio, tau = inputs["ref_log_ratio_w_over_l"], inputs["tau"]
-    sufficient = ipo_sufficient_loss(ratio, tau)
     return {
-        "zero_loss_is_correct": ipo_zero_loss_is_correct(ratio, tau).astype(float),
-        "sufficient_loss": [None if np.isnan(x) else float(x) for x in sufficient],
+        "zero_loss_is_correct": each(
+            tau, lambda t: ipo_zero_loss_is_correct(ratio, t).astype(float)
+        ),
+        "sufficient_loss": nulls(each(tau, lambda t: ipo_sufficient_loss(ratio, t))),
     }
 
 
 @adapter(
     inputs={"scores", "human_ranks"},
-    expected_any={"model_ranks", "correct", "accuracy", "pairwise_accuracy"},
+    expected_any={"model_ranks", "correct", "accuracy", "pairwise_accuracy", "kendall_tau"},
 )
 def rankings(inputs):
-    found = ranking_agreement(inputs["scores"], inputs["human_ranks"])
+    """Prompts one by one, since each may have another number of responses."""
+    prompts = zip(inputs["scores"], inputs["human_ranks"], strict=True)
+    found = [ranking_agreement([scores], [ranks]) for scores, ranks in prompts]
+    columns = {name: np.concatenate([getattr(one, name) for one in found]) for name in VALUES}
     return {
-        "model_ranks": found.ranks,
-        "correct": found.exact,
-        "accuracy": found.exact.mean(),
-        "pairwise_accuracy": found.pairwise,
+        "model_ranks": [one.ranks[0].tolist() for one in found],
+        "correct": columns["exact"],
+        "accuracy": columns["exact"].mean(),
+        "pairwise_accuracy": nulls(columns["pairwise"]),
+        "kendall_tau": nulls(columns["kendall"]),
     }
 
 
@@ -202,7 +249,7 @@ def rankings(inputs):
     expected_any={"log_ratio_mean", "log_ratio_sum"},
 )
 def from_perplexity(inputs):
-    rule = "paper" if "zero share" in inputs.get("eps_rule", "zero share") else "clip"
+    rule = rule_of(inputs, "paper")
     found = {
         normalise: perfect_log_ratio_from_perplexity(
             (inputs["ppl_1"], inputs["ppl_2"]),
@@ -224,10 +271,10 @@ def from_perplexity(inputs):
 )
 def padded_scores(inputs):
     """Token log-probabilities of a context-free model, summed under either padding."""
-    slope = float(re.match(r"[-+.\de]+", inputs["logits_of_token_j"]).group())
-    table = torch.log_softmax(
-        slope * torch.arange(inputs["vocab_size"], dtype=torch.float64), dim=0
-    ).numpy()
+    formula = inputs["logits_of_token_j"].split(" at ")[0]
+    names = {name: getattr(np, name) for name in ("exp", "log", "sin", "cos", "sqrt", "abs")}
+    logits = eval(formula, {"__builtins__": {}, **names}, {"j": np.arange(inputs["vocab_size"])})
+    table = torch.log_softmax(torch.as_tensor(logits, dtype=torch.float64), dim=0).numpy()
     found = []
     for side in inputs["padding_sides"]:
         texts = zip(inputs["prompt_ids"], inputs["response_ids"], strict=True)

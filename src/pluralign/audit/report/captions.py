@@ -50,6 +50,13 @@ DIFFICULTY: Final = (
     "little about the pairs in it. The outermost bar holds all that lies beyond."
 )
 
+THRESHOLDS: Final = (
+    "The share of pairs that are ranked rightly once each of them has reached a loss. At log 2 = "
+    "0.69, where tuning starts, it is the accuracy of the reference; the lower a loss training "
+    "reaches, the more pairs have turned. Where a curve climbs only at its left end, hardly "
+    "any training turns those pairs. A mean loss hides this: the hard pairs stay above it."
+)
+
 LENGTH: Final = (
     "Ranking accuracy by how long the chosen response is, compared with the rejected one. A level "
     "row means that length decides little. Rising marks mean that the score favours long "

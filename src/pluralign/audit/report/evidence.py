@@ -205,7 +205,7 @@ def legend_of(
 _MAX_STEPS = 24
 
 
-def curve_table(name: str, panels: Sequence[Panel], write: Format) -> Table:
+def curve_table(name: str, panels: Sequence[Panel], write: Format, across: str = "step") -> Table:
     """A line for each step of each model, evenly chosen where there are many."""
     curves = list(dict.fromkeys(line.name for panel in panels for line in panel.lines))
     rows: list[tuple[Cell, ...]] = []
@@ -220,7 +220,7 @@ def curve_table(name: str, panels: Sequence[Panel], write: Format) -> Table:
             )
             for step in thinned(steps, _MAX_STEPS)
         ]
-    return Table(name, ("model", "step", *map(bare, curves)), tuple(rows))
+    return Table(name, ("model", across, *map(bare, curves)), tuple(rows))
 
 
 def bare(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Small multiples of curves over steps, a panel for each model."""
+"""Small multiples of curves over steps or another quantity, a panel for each model."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ class Multiples:
         floor: the vertical axis never goes below.
         ceiling: the vertical axis never goes above.
         tip: how a value is written when pointed at (default: as a tick).
+        across: title of the horizontal axis, with its unit.
     """
 
     panels: tuple[Panel, ...]
@@ -60,6 +61,7 @@ class Multiples:
     floor: float | None = None
     ceiling: float | None = None
     tip: Format | None = None
+    across: str = "step"
 
     def __call__(self, width: float) -> Element:
         """Draw at a width: up to three panels in a row on a wide page, one on a phone."""
@@ -101,13 +103,14 @@ class Multiples:
             label(drawing, left - 6, up(tick) + 4, self.tick(tick), "tick", "end")
         for tick in along.ticks:
             label(drawing, along(tick), bottom + 18, f"{tick:,.10g}", "tick", "middle")
-        label(drawing, (left + right) / 2, bottom + 36, "step", "muted", "middle")
+        label(drawing, (left + right) / 2, bottom + 36, self.across, "muted", "middle")
         if self.reference is not None:
             at = up(self.reference)
             line(drawing, left, at, right, at, "reference")
         for curve in panel.lines:
             _curve(drawing, curve, along, up)
-        _slices(drawing, panel, along, (top, bottom), self.tip or self.tick)
+        spoken = f"{panel.title}, {self.across.partition(',')[0]}"
+        _slices(drawing, panel.lines, along, (top, bottom), spoken, self.tip or self.tick)
 
 
 def _curve(drawing: Element, curve: Line, along: Scale, up: Scale) -> None:
@@ -124,18 +127,23 @@ _MAX_SLICES = 24
 
 
 def _slices(
-    drawing: Element, panel: Panel, along: Scale, ends: tuple[float, float], write: Format
+    drawing: Element,
+    lines: Sequence[Line],
+    along: Scale,
+    ends: tuple[float, float],
+    spoken: str,
+    write: Format,
 ) -> None:
     """Upright strips that say all values of a step when pointed at."""
-    steps = thinned(sorted({step for line in panel.lines for step, _ in line.points}), _MAX_SLICES)
-    values = [(line.name, dict(line.points)) for line in panel.lines]
+    steps = thinned(sorted({step for line in lines for step, _ in line.points}), _MAX_SLICES)
+    values = [(line.name, dict(line.points)) for line in lines]
     centres = [along(step) for step in steps]
     edges = [(a + b) / 2 for a, b in pairwise(centres)]
     starts, stops = [along.start, *edges], [*edges, along.stop]
     for step, x, start, stop in zip(steps, centres, starts, stops, strict=False):
         group = element("g", drawing, class_="mark slice")
         said = [f"{name}: {write(at[step])}" for name, at in values if step in at]
-        element("title", group, "\n".join([f"{panel.title}, step {step:,.10g}", *said[:12]]))
+        element("title", group, "\n".join([f"{spoken} {step:,.4g}", *said[:12]]))
         element(
             "rect",
             group,

@@ -28,7 +28,9 @@ class Digest:
 DIGESTS: Final = (
     Digest(
         "Within reach",
-        "In the middle of the grid where no beta is known. The gap is in percentage points.",
+        "In the middle of the grid where no beta is known. The gap is in percentage points. How "
+        "sure a label is: by the votes of its raters, or where there are none by the estimated "
+        "share of reversed labels.",
         (
             ("idealised accuracy", ("idealised", "median"), percent),
             ("reached on the same pairs", ("idealised", "ranking_accuracy"), percent),
@@ -77,6 +79,7 @@ DIGESTS: Final = (
 )
 
 _KNOWN: Final = {path[0] for digest in DIGESTS for _, path, _ in digest.lines} | {
+    "alpha_from",
     "betas",
     "chance",
     "flip_threshold",

@@ -17,6 +17,7 @@ from .reading import Run
 from .scales import number, percent, signed, signed_tenths
 from .svg import ESTIMATE, MODEL_LOOKS, isolated, plain
 from .tables import Cell, Table, figure, word
+from .thresholds import threshold_figure
 from .words import count, interval
 
 Shown = Sequence[tuple[str, int, Histogram]]
@@ -35,7 +36,8 @@ def spread_section(run: Run) -> Section | None:
         figures += [_margin_figure(margins), _margin_groups(margins)]
     hard = _distinct(_shown(run, [model.behind.difficulty for model in run.models]))
     if hard:
-        figures += [_difficulty_figure(hard), _difficulty_groups(hard)]
+        curves = threshold_figure([(title, found) for title, _, found in hard], run)
+        figures += [_difficulty_figure(hard), _difficulty_groups(hard), curves]
     figures = [made for made in figures if made.table.rows]
     if not figures:
         return None
