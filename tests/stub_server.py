@@ -27,8 +27,9 @@ class StubServer:
     """Serves ``answer(body)`` at ``url``; ``fault(number, body)`` may name what goes wrong.
 
     A fault is a status (or status and headers), or one of ``hang``, ``drip``, ``drip_header``,
-    ``continue_for_ever``, ``half``, ``reset``, ``not_json``, ``wrong_shape``, ``null_text``, ``filtered``. ``bodies`` and
-    ``headers`` hold what was asked, ``most_at_once`` the largest number of requests under way.
+    ``continue_for_ever``, ``half``, ``reset``, ``not_json``, ``wrong_shape``, ``null_text``,
+    ``filtered``. ``bodies`` and ``headers`` hold what was asked, ``most_at_once`` the largest
+    number of requests under way.
     """
 
     def __init__(self, answer=words_of, fault=None, models_status=200):
