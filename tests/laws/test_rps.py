@@ -196,6 +196,18 @@ def test_coverage_leaves_out_what_failed():
         coverage_of(scores[:2], [at_angle(0), at_angle(5)], at_angle(0))
 
 
+def test_a_prompt_given_twice_is_no_evidence_twice():
+    select = steered(fading_world(kappa=0.0))
+    talk = [{"role": "user", "content": "p"}]
+    for prompts in (["p", "q", "p"], [talk, "q", tuple(dict(turn) for turn in talk)]):
+        with pytest.raises(DataError, match="prompt 2 is prompt 0 again") as error:
+            coverage_gain(select, prompts, (1, 1), 0)
+        assert error.value.rows == (2,)
+        with pytest.raises(DataError, match="prompt 2 is prompt 0 again"):
+            compare(select, prompts, [(1, 1)], 0)
+        assert len(select.select(prompts, (1, 1), 0)) == 3
+
+
 def test_coverage_includes_a_target_that_the_grid_leaves_out():
     world = fading_world(kappa=0.5)
     found = coverage_gain(steered(world, scheme="grid"), PROMPTS[:20], at_angle(45), 0)
@@ -552,6 +564,26 @@ def test_one_prompt_may_fail_without_the_others():
 def test_rules_of_a_selection(options, message):
     with pytest.raises(ParameterError, match=message):
         dataclasses.replace(steered(WORLD), **options)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda s: s.select("hello", (1, 1), 0), "must be a sequence of prompts; got one text"),
+        (lambda s: s(None, (1, 1), 0), "prompt 0 must be a text or messages; got None"),
+        (lambda s: s.select(["p", 3], (1, 1), 0), "prompt 1 must be a text or messages; got 3"),
+        (lambda s: s([{"content": "p"}], (1, 1), 0), "prompt 0 has a message without role"),
+        (lambda s: s("p", ("a", "b"), 0), "directions must be numbers"),
+        (lambda s: s("p", (1j, 1), 0), "directions must be numbers"),
+        (lambda s: s.select(["p", "q"], [(1, 2), (1, 2, 3)], 0), "in rows of one length"),
+        (lambda s: s.cost((1, 1, 1)), "direction has 3 values and the scorer has 2"),
+        (lambda s: s.cost("no"), "directions must be numbers"),
+        (lambda s: compare(s, ["p"], ["x"], 0), "directions must be numbers"),
+    ],
+)
+def test_what_is_no_prompt_and_no_direction(call, message):
+    with pytest.raises((ParameterError, DataError), match=message):
+        call(steered(WORLD))
 
 
 def test_scorers_of_unlike_attributes():

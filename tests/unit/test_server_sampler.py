@@ -96,6 +96,12 @@ def test_directions_reach_the_model_in_words():
     assert user == {"role": "user", "content": "one"}
 
 
+@pytest.mark.parametrize("names", [(), "ab", ("a", ""), ("a", "a"), (1, 2), None])
+def test_a_template_needs_names(names):
+    with pytest.raises(ParameterError, match="attributes must be unique non-empty names; got"):
+        PromptTemplate(attributes=names)
+
+
 def test_equal_prompts_are_asked_once_and_concurrency_is_kept():
     def slow(body):
         time.sleep(0.02)

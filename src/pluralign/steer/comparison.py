@@ -17,8 +17,9 @@ from ..errors import DataError, DataQualityWarning
 from ..rules import AnyOf, Within, check
 from .evidence import Bootstrap, at_one_angle, over_angles
 from .record import Selection
+from .remarks import check_prompts
 from .selection import DirectionalSelection, Generator, seed_of
-from .sphere import Floats, unit
+from .sphere import Floats, as_numbers, unit
 
 Pairs = list[tuple[Selection, Selection]]
 
@@ -129,7 +130,7 @@ def compare(
 
     Raises:
         ParameterError: for an option out of range.
-        DataError: for no prompts, and as a selection.
+        DataError: for no prompts or a repeated one, and as a selection.
 
     Example:
         >>> from pluralign.datasets.direction_worlds import fading_world
@@ -150,7 +151,8 @@ def compare(
     options = _Options(
         baseline_samples=baseline_samples, confidence=confidence, n_bootstrap=n_bootstrap
     )
-    targets = np.array([unit(row) for row in np.atleast_2d(np.asarray(directions))])
+    check_prompts(prompts, distinct=True)
+    targets = np.array([unit(r) for r in np.atleast_2d(as_numbers(directions, "directions"))])
     if not len(prompts) or not len(targets):
         raise DataError("a comparison needs at least one prompt and one direction.")
     seed = seed_of(generator, selection.params.seed)
