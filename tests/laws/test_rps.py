@@ -634,6 +634,23 @@ def test_an_independent_scorer_selects_nothing_and_is_correlated_within_prompts(
         compare(steered(WORLD), PROMPTS[:3], [(1, 1)], 0, independent=three)
 
 
+def test_an_independent_scorer_of_all_attributes_is_projected_on_each_target():
+    own = steered(WORLD)
+    targets = [at_angle(-10), at_angle(40)]
+    found = compare(own, PROMPTS[:5], targets, 0, independent=own.score, n_bootstrap=100)
+    for pairs, scores in zip(found.arms, found.independent, strict=True):
+        for pair, both in zip(pairs, scores, strict=True):
+            for record, second in zip(pair, both, strict=True):
+                assert second == pytest.approx(record.scores)
+
+
+def test_the_arms_are_drawn_independently():
+    ((pair, *_),) = compare(steered(WORLD, k=3), PROMPTS[:2], [(1, 1)], 0, n_bootstrap=100).arms
+    one, other = ({c.text for c in record.candidates} for record in pair)
+    assert len(one) == len(other) == 3
+    assert not one & other
+
+
 def test_intervals_over_angles_are_clustered_by_prompt():
     """Eight equal targets bring no more evidence than one."""
     select = steered(WORLD, scheme="offset")
