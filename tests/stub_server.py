@@ -26,9 +26,10 @@ def words_of(body):
 class StubServer:
     """Serves ``answer(body)`` at ``url``; ``fault(number, body)`` may name what goes wrong.
 
-    A fault is a status (or status and headers), or one of ``hang``, ``drip``, ``half``,
-    ``reset``, ``not_json``, ``wrong_shape``, ``null_text``, ``filtered``. ``bodies`` and
-    ``headers`` hold what was asked, ``most_at_once`` the largest number of requests under way.
+    A fault is a status (or status and headers), or one of ``hang``, ``drip``, ``drip_header``,
+    ``continue_for_ever``, ``half``, ``reset``, ``not_json``, ``wrong_shape``, ``null_text``,
+    ``filtered``. ``bodies`` and ``headers`` hold what was asked, ``most_at_once`` the largest
+    number of requests under way.
     """
 
     def __init__(self, answer=words_of, fault=None, models_status=200):
@@ -117,6 +118,19 @@ class StubServer:
                 self.end_headers()
                 while not stub.closing.wait(0.02):
                     self.wfile.write(b" ")
+                    self.wfile.flush()
+                self.close_connection = True
+
+            def drip_header(self, *_):
+                self.repeat(b"HTTP/1.1 200 OK\r\n", b"X-Patience: a virtue\r\n")
+
+            def continue_for_ever(self, *_):
+                self.repeat(b"", b"HTTP/1.1 100 Continue\r\n\r\n")
+
+            def repeat(self, start, piece):
+                self.wfile.write(start)
+                while not stub.closing.wait(0.02):
+                    self.wfile.write(piece)
                     self.wfile.flush()
                 self.close_connection = True
 

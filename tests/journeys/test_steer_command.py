@@ -192,6 +192,57 @@ def test_sampling_killed_in_the_middle_asks_nothing_twice(tmp_path):
     assert lines(output) == lines(whole)
 
 
+STEERED = """
+name: served
+prompts: {path: PROMPTS, chat: true, batch: 2}
+sampler: {name: server, model: stub, options: {backoff: 0.01, retries: 2, max_concurrency: 4}}
+scorers:
+  - {scorer: length, scale: {length: 3}}
+  - {scorer: format, options: {patterns: {stone: sto, sea: sea}}, rename: {stone: hard}}
+sampling: {max_tokens: 9}
+targets: {directions: [[1, 0.5, 0.5], [0.2, 1, 0]]}
+audit: {n_bootstrap: 100}
+"""
+
+
+def test_steering_through_a_server_is_killed_and_meets_a_dying_one(tmp_path):
+    """Only answers under way at a kill are asked for again; what was kept is never asked twice."""
+    recipe = tmp_path / "served.yaml"
+    recipe.write_text(STEERED.replace("PROMPTS", str(asked(tmp_path, 4))))
+
+    def words(directory, server):
+        told = (f"output_dir={directory}", f"sampler.options.base_url={server.url}")
+        return ("steer", recipe, *(word for one in told for word in ("--set", one)))
+
+    server = StubServer(fault=lambda number, _: time.sleep(0.02))
+    try:
+        whole, directory = tmp_path / "whole", tmp_path / "run"
+        ended = done(*words(whole, server))
+        assert ended.returncode == 0, ended.stderr
+        total = len(server.bodies)
+        assert total == 4 * 2 * (5 + 5)
+        server.bodies.clear()
+        journal = directory / "candidates.jsonl"
+        kill_when(journal, lambda text: text.count("\n") >= 25, *words(directory, server))
+        time.sleep(0.1)
+        begun = len(server.bodies)
+        server.fault = lambda number, _: 503 if number >= begun + 20 else None
+        server.models_status = 503
+        ended = done(*words(directory, server))
+        assert ended.returncode == 1, ended.stderr
+        assert "run again to go on" in " ".join(ended.stderr.split())
+        kept, finished = len(lines(journal)), len(server.bodies)
+        assert kept >= begun - 4 + 20
+        server.fault, server.models_status = None, 200
+        ended = done(*words(directory, server))
+        assert ended.returncode == 0, ended.stderr
+        assert len(server.bodies) - finished == total - kept
+    finally:
+        server.close()
+    assert lines(directory / "selections.jsonl") == lines(whole / "selections.jsonl")
+    assert results(directory) == results(whole)
+
+
 @pytest.mark.slow
 def test_the_recipe_of_a_real_model_is_killed_and_goes_on(tmp_path):
     """Three prompts at two of its targets, to the bit as if it had not been killed."""

@@ -196,6 +196,18 @@ def test_coverage_leaves_out_what_failed():
         coverage_of(scores[:2], [at_angle(0), at_angle(5)], at_angle(0))
 
 
+def test_a_prompt_given_twice_is_no_evidence_twice():
+    select = steered(fading_world(kappa=0.0))
+    talk = [{"role": "user", "content": "p"}]
+    for prompts in (["p", "q", "p"], [talk, "q", tuple(dict(turn) for turn in talk)]):
+        with pytest.raises(DataError, match="prompt 2 is prompt 0 again") as error:
+            coverage_gain(select, prompts, (1, 1), 0)
+        assert error.value.rows == (2,)
+        with pytest.raises(DataError, match="prompt 2 is prompt 0 again"):
+            compare(select, prompts, [(1, 1)], 0)
+        assert len(select.select(prompts, (1, 1), 0)) == 3
+
+
 def test_coverage_includes_a_target_that_the_grid_leaves_out():
     world = fading_world(kappa=0.5)
     found = coverage_gain(steered(world, scheme="grid"), PROMPTS[:20], at_angle(45), 0)
@@ -554,6 +566,26 @@ def test_rules_of_a_selection(options, message):
         dataclasses.replace(steered(WORLD), **options)
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda s: s.select("hello", (1, 1), 0), "must be a sequence of prompts; got one text"),
+        (lambda s: s(None, (1, 1), 0), "prompt 0 must be a text or messages; got None"),
+        (lambda s: s.select(["p", 3], (1, 1), 0), "prompt 1 must be a text or messages; got 3"),
+        (lambda s: s([{"content": "p"}], (1, 1), 0), "prompt 0 has a message without role"),
+        (lambda s: s("p", ("a", "b"), 0), "directions must be numbers"),
+        (lambda s: s("p", (1j, 1), 0), "directions must be numbers"),
+        (lambda s: s.select(["p", "q"], [(1, 2), (1, 2, 3)], 0), "in rows of one length"),
+        (lambda s: s.cost((1, 1, 1)), "direction has 3 values and the scorer has 2"),
+        (lambda s: s.cost("no"), "directions must be numbers"),
+        (lambda s: compare(s, ["p"], ["x"], 0), "directions must be numbers"),
+    ],
+)
+def test_what_is_no_prompt_and_no_direction(call, message):
+    with pytest.raises((ParameterError, DataError), match=message):
+        call(steered(WORLD))
+
+
 def test_scorers_of_unlike_attributes():
     one = ScriptedScorer(names=("a", "b"), rule=lambda p, r: (1, 2))
     other = ScriptedScorer(names=("b", "a"), rule=lambda p, r: (1, 2))
@@ -600,6 +632,23 @@ def test_an_independent_scorer_selects_nothing_and_is_correlated_within_prompts(
     three = ScriptedScorer(names=("a", "b", "c"), rule=lambda p, r: (1, 2, 3))
     with pytest.raises(DataError, match="independent scorer has 3 attributes"):
         compare(steered(WORLD), PROMPTS[:3], [(1, 1)], 0, independent=three)
+
+
+def test_an_independent_scorer_of_all_attributes_is_projected_on_each_target():
+    own = steered(WORLD)
+    targets = [at_angle(-10), at_angle(40)]
+    found = compare(own, PROMPTS[:5], targets, 0, independent=own.score, n_bootstrap=100)
+    for pairs, scores in zip(found.arms, found.independent, strict=True):
+        for pair, both in zip(pairs, scores, strict=True):
+            for record, second in zip(pair, both, strict=True):
+                assert second == pytest.approx(record.scores)
+
+
+def test_the_arms_are_drawn_independently():
+    ((pair, *_),) = compare(steered(WORLD, k=3), PROMPTS[:2], [(1, 1)], 0, n_bootstrap=100).arms
+    one, other = ({c.text for c in record.candidates} for record in pair)
+    assert len(one) == len(other) == 3
+    assert not one & other
 
 
 def test_intervals_over_angles_are_clustered_by_prompt():

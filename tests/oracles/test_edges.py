@@ -102,3 +102,40 @@ def test_rewards_without_margins(margin):
 
 def test_every_method_with_vectors_is_in_the_catalogue():
     assert {"rdpo", "ranking_accuracy", "unpacking"} <= {m.key for m in catalog.METHODS}
+
+
+def test_neighbours_of_other_targets_and_with_what_is_usual_left_out():
+    grid = {"mode": "grid", "grid_lo_deg": -40, "grid_hi_deg": 40, "step_deg": 5}
+    (found,) = computed({**grid, "target_angles_deg": [60, 75, -45]}, "angles_deg")
+    assert found == [[40, 35, 30], [], [-40, -35, -30, -25, -20]]
+    whole = {"mode": "grid", "grid_lo_deg": -180, "grid_hi_deg": 180, "target_angle_deg": 175.0}
+    assert computed(whole, "angles_deg") == [[175, 180, 170, -175, 165]]
+    one = {"mode": "offset", "target_angle_deg": -15, "k": 1, "theta_max_deg": 25}
+    assert computed(one, "angles_deg") == [[-15]]
+
+
+def test_rewards_that_are_none_have_failed():
+    scores, index = computed({"rewards": [[9, None], [0, 1]], "target": [0, 2]}, "scores", "index")
+    assert (scores, index) == ([None, 1.0], 1)
+    nothing = {"rewards": [[-1, -1]], "ok": [False], "target": [1, 1]}
+    assert computed(nothing, "scores", "index", "best") == [[None], None, None]
+    several = {"rewards": [[[4, 0], [3, 0]], [[0, 0], [2, 9]]], "target": [1, 0]}
+    assert computed({**several, "aggregate": "min"}, "scores") == [[0.0, 2.0]]
+    assert computed(several, "index") == [[0, 1]]  # two prompts, not two scorers
+
+
+def test_rates_of_single_counts_and_of_none():
+    names = ("rate_no_ties", "rate_all", "rate_half_ties", "z_sign")
+    assert computed({"wins": 6, "losses": 3, "ties": 1}, *names) == [6 / 9, 0.6, 0.65, 1.0]
+    assert computed({"wins": 0, "losses": 0, "ties": 4}, *names) == [0.5, 0.0, 0.5, 0.0]
+    assert computed({"wins": [3, 0], "losses": [1, 0]}, "rate_all") == [[0.75, None]]
+
+
+@pytest.mark.parametrize("target", [(0.0, 1.0), (0.0, 1.0, 0.0), (0.0, 0.0, 2.0)])
+def test_the_change_by_a_turn_in_any_dimension(target):
+    inputs = {"reward": [60.0, 35.0, 1.0][: len(target)], "target": list(target)}
+    bound, minus = computed({**inputs, "angles_deg": [0.0, 30.0]}, "bound", "actual_minus")
+    assert bound[0] == minus[0] == 0.0
+    assert 0 < minus[1] <= bound[1]
+    single = computed({**inputs, "angles_deg": 30.0}, "bound", "actual_minus")
+    assert single == [bound[1], minus[1]]

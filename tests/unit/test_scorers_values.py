@@ -316,6 +316,11 @@ LENGTH = Length()
         (lambda: Scaled(LENGTH, {"lenght": 1}), ParameterError, "did you mean 'length'"),
         (lambda: Scaled(LENGTH, scale={"length": 0}), ParameterError, "must not be 0"),
         (lambda: Scaled(LENGTH, scale={"length": float("nan")}), ParameterError, "finite"),
+        (
+            lambda: Scaled(ScriptedScorer(names=("a", "b"), rule=len), rename={"a": "b"}),
+            ParameterError,
+            "must leave different names",
+        ),
         (lambda: Joined([LENGTH, LENGTH]), ParameterError, "Rename some"),
         (lambda: Joined([]), ParameterError, "different names"),
         (lambda: Ensemble([LENGTH]), ParameterError, "two or more"),

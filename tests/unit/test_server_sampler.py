@@ -96,6 +96,12 @@ def test_directions_reach_the_model_in_words():
     assert user == {"role": "user", "content": "one"}
 
 
+@pytest.mark.parametrize("names", [(), "ab", ("a", ""), ("a", "a"), (1, 2), None])
+def test_a_template_needs_names(names):
+    with pytest.raises(ParameterError, match="attributes must be unique non-empty names; got"):
+        PromptTemplate(attributes=names)
+
+
 def test_equal_prompts_are_asked_once_and_concurrency_is_kept():
     def slow(body):
         time.sleep(0.02)
@@ -194,7 +200,7 @@ def test_a_passing_fault_leaves_no_trace(fault):
     assert len(server.bodies) > 12
 
 
-@pytest.mark.parametrize("fault", ["hang", "drip"])
+@pytest.mark.parametrize("fault", ["hang", "drip", "drip_header", "continue_for_ever"])
 def test_a_request_that_hangs_is_given_up_and_sent_again(fault):
     with serving(fault=lambda number, _: fault if number == 1 else None) as server:
         drawn = sampler_of(server, timeout=0.3).sample(PROMPTS, 1, PARAMS)
@@ -207,7 +213,7 @@ def test_a_request_that_hangs_is_given_up_and_sent_again(fault):
     [
         (500, "status 500", 3),
         ("half", "RemoteProtocolError", 3),
-        ("hang", "no answer within 0.3 s", 3),
+        ("hang", "no whole answer within 0.3 s", 3),
         ("not_json", "not JSON", 3),
         ("wrong_shape", "without choices", 3),
         (400, "status 400: refused", 1),
@@ -231,9 +237,18 @@ def test_one_prompt_that_always_fails_is_one_failed_candidate(fault, why, tries)
     assert len(server.bodies) == 5 + tries
 
 
-@pytest.mark.parametrize("fault", [500, 429, "hang", "reset"])
+def test_half_a_character_is_no_text_that_files_take():
+    def halved(body):
+        return {"text": "a \ud800 b", "finish_reason": "stop", "n_tokens": True}
+
+    with serving(answer=halved) as server:
+        (row,) = sampler_of(server).sample(["one"], 1, PARAMS)
+    assert row == [Candidate(text="a \N{REPLACEMENT CHARACTER} b", n_tokens=0)]
+
+
+@pytest.mark.parametrize("fault", [500, 429, "hang", "drip_header", "reset"])
 def test_a_server_that_always_fails_ends_in_one_error(fault, tmp_path):
-    models = "hang" if fault == "hang" else 503
+    models = "hang" if fault in ("hang", "drip_header") else 503
     with serving(fault=lambda *_: fault, models_status=models) as server:
         sampler = sampler_of(
             server, retries=2, timeout=0.2, max_concurrency=2, journal=tmp_path / "j.jsonl"

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pluralign.datasets.direction_worlds import fading_world
+from pluralign.engines.sampling import ScriptedSampler
+from pluralign.engines.scorers import ScriptedScorer
 from pluralign.errors import DataError, DataQualityWarning, ParameterError
+from pluralign.steer import DirectionalSelection, compare
+from pluralign.steer.sphere import at_angle
 from pluralign.study.steering import load_steering, read_prompts, run_steering
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -215,3 +220,30 @@ def test_too_few_prompts_to_hold_some_out(tmp_path):
     recipe = recipe_of(tree, tmp_path)
     with pytest.raises(DataError, match="2 prompts, too few for any to steer and 5 held out"):
         run_steering(recipe, quiet=True)
+
+
+def test_a_run_is_a_comparison_batch_by_batch(tmp_path):
+    """The same arms as ``compare`` draws, whatever the batches."""
+    path = tmp_path / "trial.yaml"
+    path.write_text(
+        "{name: trial, seed: 5, world: {name: fading, kappa: 1.5, prompts: 7, batch: 3},"
+        " targets: {angles: [-20, 40]}, selection: {k: 4}, audit: {n_bootstrap: 100}}"
+    )
+    recipe = load_steering(path, [f"output_dir={tmp_path / 'run'}"])
+    run_steering(recipe, quiet=True)
+    text = (tmp_path / "run" / "selections.jsonl").read_text()
+    rows = {(row["target"], row["prompt"]): row for row in map(json.loads, text.splitlines())}
+    world = fading_world(kappa=1.5)
+    select = DirectionalSelection(
+        sample=ScriptedSampler(answer=world.answer),
+        score=ScriptedScorer(names=world.names, rule=world.rule),
+        train_directions=world.train_directions,
+        k=4,
+    )
+    prompts = [f"prompt {i}" for i in range(7)]
+    found = compare(select, prompts, [at_angle(-20), at_angle(40)], 5, n_bootstrap=100)
+    assert len(rows) == 14
+    for t, pairs in enumerate(found.arms):
+        for p, (steered, baseline) in enumerate(pairs):
+            assert rows[t, p]["rps"] == steered.to_json()
+            assert rows[t, p]["baseline"] == baseline.to_json()

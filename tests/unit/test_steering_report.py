@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pluralign.audit.report import write_steering_report
+from pluralign.audit.report.scales import alike, number, ticks_alike
 from pluralign.audit.report.steering import render_steering
 from pluralign.audit.report.steering_map import DirectionMap
 from pluralign.audit.report.steering_reading import Wins, read_steering
@@ -85,7 +86,7 @@ def test_losses_costs_and_the_diagnosis_are_told_beside_gains():
     assert "did not cost the same" in details
     assert "no neighbour scored better than the target at 20°" in details
     assert "No independent scorer judged" in details
-    assert "Both arms generated 1,000 candidates." in said(record(target(10.0, 0.2)))[1]
+    assert "Each arm generated 1,000 candidates." in said(record(target(10.0, 0.2)))[1]
 
 
 def test_an_independent_scorer_is_counted_and_named():
@@ -151,7 +152,28 @@ def test_three_attributes_have_rows_instead_of_a_map():
     page = render_steering(read_steering(run))
     assert "Score by target" in page
     assert "\\u2068" not in page
-    assert any(row[0] == "0.6 a, 0 b, 0.8 c" for row in rows_of(page, "scheme"))
+    assert any(row[0] == "(0.6, 0, 0.8)" for row in rows_of(page, "scheme"))
+    assert "its weights of \u2068a\u2069, \u2068b\u2069 and \u2068c\u2069, in this order" in page
+
+
+def test_numbers_beside_each_other_have_equally_many_decimals():
+    gain = {"value": 0.241, "low": 0.2313, "high": 0.2503}
+    run = record(target(10.0, 0.2), overall={"gain": gain})
+    assert "changes by +0.241 (+0.231 to +0.250) against" in said(run)[1]
+    assert [alike([9.96, -0.2, None])(v) for v in (9.96, -0.2, None)] == ["9.96", "−0.20", "–"]
+    assert [alike([119.19])(v) for v in (119.19, 3.0)] == ["119", "3"]
+    assert [alike([1.054, 1.086])(v) for v in (1.054, 1.086)] == ["1.054", "1.086"]
+    assert [alike([2e-9])(v) for v in (2e-9, 0.0)] == [number(2e-9), "0"]
+    assert alike([])(1.0) == "1.00"
+    assert [ticks_alike((0.8, 1.0, 1.2))(v) for v in (0.8, 1.0)] == ["0.8", "1.0"]
+    assert [ticks_alike((0.0, 2000.0))(v) for v in (0.0, 2000.0)] == ["0", "2,000"]
+    parts = [
+        {"name": name, "n": 9, "gain": value, "low": value - 1, "high": value + 1}
+        for name, value in (("north", 0.22), ("south", 0.2044), ("east", -0.009))
+    ]
+    page = render_steering(read_steering(record(target(10.0, 0.1, groups=parts))))
+    for text in (">+0.220<", ">+0.204<", ">−0.009<"):
+        assert text in page
 
 
 def test_marks_stand_where_the_scores_are():

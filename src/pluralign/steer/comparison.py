@@ -17,8 +17,9 @@ from ..errors import DataError, DataQualityWarning
 from ..rules import AnyOf, Within, check
 from .evidence import Bootstrap, at_one_angle, over_angles
 from .record import Selection
+from .remarks import check_prompts
 from .selection import DirectionalSelection, Generator, seed_of
-from .sphere import Floats, unit
+from .sphere import Floats, as_numbers, unit
 
 Pairs = list[tuple[Selection, Selection]]
 
@@ -129,7 +130,7 @@ def compare(
 
     Raises:
         ParameterError: for an option out of range.
-        DataError: for no prompts, and as a selection.
+        DataError: for no prompts or a repeated one, and as a selection.
 
     Example:
         >>> from pluralign.datasets.direction_worlds import fading_world
@@ -150,16 +151,19 @@ def compare(
     options = _Options(
         baseline_samples=baseline_samples, confidence=confidence, n_bootstrap=n_bootstrap
     )
-    targets = np.array([unit(row) for row in np.atleast_2d(np.asarray(directions))])
+    check_prompts(prompts, distinct=True)
+    targets = np.array([unit(r) for r in np.atleast_2d(as_numbers(directions, "directions"))])
     if not len(prompts) or not len(targets):
         raise DataError("a comparison needs at least one prompt and one direction.")
     seed = seed_of(generator, selection.params.seed)
     arms: list[Pairs] = []
     for target in targets:
         steered = selection.select(prompts, target, seed)
-        others = _baseline(selection, steered, target, sample_seed(seed, "baseline", 0), options)
+        _warn_of_unequal(steered, options.baseline_samples)
+        other = sample_seed(seed, "baseline", 0)
+        others = matched(selection, steered, other, samples=options.baseline_samples)
         arms.append(list(zip(steered, others, strict=True)))
-    scores = None if independent is None else [_rescored(independent, pairs) for pairs in arms]
+    scores = None if independent is None else [rescored(independent, pairs) for pairs in arms]
     return Comparison(
         targets=targets,
         arms=arms,
@@ -175,48 +179,69 @@ def clusters(pairs: Pairs) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.unique(np.array(texts), return_inverse=True)[1]
 
 
-def _baseline(
+def matched(
     selection: DirectionalSelection,
     steered: Sequence[Selection],
-    target: Floats,
     seed: int,
-    options: _Options,
+    *,
+    samples: int | None = None,
 ) -> list[Selection]:
-    """Best of as many at the target as each prompt had; one call for each number."""
-    counts = [options.baseline_samples or len(record) for record in steered]
-    unequal = [i for i, record in enumerate(steered) if len(record) != counts[i]]
-    if unequal:
-        warnings.warn(
-            f"unequal numbers of generations: {len(steered[unequal[0]])} steered and "
-            f"{counts[unequal[0]]} of the baseline for {len(unequal)} of {len(steered)} prompts; "
-            "the arm that draws more wins more.",
-            DataQualityWarning,
-            stacklevel=3,
-        )
+    """Best of as many at the target as each prompt had: the baseline at equal cost.
+
+    Args:
+        selection: the steered arm.
+        steered: what it selected, one for each prompt and target.
+        seed: of the baseline's draws.
+        samples: candidates of each instead.
+    """
+    counts = [samples or len(record) for record in steered]
     found: dict[int, Selection] = {}
     for count in sorted(set(counts)):
         rows = [row for row, own in enumerate(counts) if own == count]
-        asked = [steered[row].prompt for row in rows]
-        records = selection.best_of(count).select(asked, target, seed)
+        prompts = [steered[row].prompt for row in rows]
+        targets = np.array([steered[row].target for row in rows])
+        records = selection.best_of(count).select(prompts, targets, seed)
         found |= dict(zip(rows, records, strict=True))
     return [found[row] for row in range(len(steered))]
 
 
-def _rescored(scorer: Scorer, pairs: Pairs) -> list[tuple[Floats, Floats]]:
-    """Scores of all candidates by another scorer, NaN where it or the sampler failed."""
+def rescored(scorer: Scorer, pairs: Pairs) -> list[tuple[Floats, Floats]]:
+    """Scores of all candidates by another scorer, NaN where it or the sampler failed.
+
+    Args:
+        scorer: with one attribute, or as many as a direction.
+        pairs: steered selection and baseline.
+
+    Raises:
+        DataError: for a scorer with another number of attributes.
+    """
     records = [record for pair in pairs for record in pair]
+    fine = [np.array([one.ok for one in record.candidates], dtype=np.bool_) for record in records]
     items = [Item(r.prompt, one.text) for r in records for one in r.candidates if one.ok]
     result = scorer.score(items)
-    target = records[0].target
-    if len(scorer.names) not in (1, len(target)):
+    d = len(records[0].target)
+    if len(scorer.names) not in (1, d):
         raise DataError(
             f"the independent scorer has {len(scorer.names)} attributes "
-            f"({', '.join(scorer.names)}), the direction has {len(target)} values; "
+            f"({', '.join(scorer.names)}), the direction has {d} values; "
             "give one with the same attributes or with a single one."
         )
-    values = result.values[:, 0] if len(scorer.names) == 1 else result.values @ target
-    fine = np.array([one.ok for r in records for one in r.candidates], dtype=np.bool_)
-    flat = np.full(len(fine), np.nan)
-    flat[fine] = values
-    parts = np.split(flat, np.cumsum([len(record) for record in records])[:-1])
-    return list(zip(parts[::2], parts[1::2], strict=True))
+    parts = np.split(result.values, np.cumsum([ok.sum() for ok in fine])[:-1])
+    found: list[Floats] = []
+    for record, ok, values in zip(records, fine, parts, strict=True):
+        scores = np.full(len(ok), np.nan)
+        scores[ok] = values[:, 0] if values.shape[1] == 1 else values @ record.target
+        found.append(scores)
+    return list(zip(found[::2], found[1::2], strict=True))
+
+
+def _warn_of_unequal(steered: Sequence[Selection], samples: int | None) -> None:
+    unequal = [record for record in steered if samples not in (None, len(record))]
+    if unequal:
+        warnings.warn(
+            f"unequal numbers of generations: {len(unequal[0])} steered and "
+            f"{samples} of the baseline for {len(unequal)} of {len(steered)} prompts; "
+            "the arm that draws more wins more.",
+            DataQualityWarning,
+            stacklevel=3,
+        )

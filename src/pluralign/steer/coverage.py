@@ -14,6 +14,7 @@ from ..rules import Within, shown
 from .directions import Neighbours
 from .gains import Coverage, coverage_of
 from .record import Selection
+from .remarks import check_prompts
 from .selection import DirectionalSelection, Generator, seed_of
 from .sphere import Floats, angle_between, unit
 
@@ -41,14 +42,15 @@ def coverage_gain(
     Args:
         selection: sampler, scorers and scheme to be diagnosed. ``uniform`` directions are
             drawn once for all prompts.
-        prompts: held-out prompts, at least two.
+        prompts: held-out prompts, all different, at least two.
         direction: the target, (d,).
         generator: as in a selection.
         threshold: standard errors that a gain must exceed, >= 0.
 
     Raises:
         ParameterError: for a threshold out of range; and as a selection.
-        DataError: if fewer than two prompts have scores at the target or a neighbour.
+        DataError: if fewer than two prompts have scores at the target or a neighbour, or a
+            prompt is given twice.
 
     Example:
         >>> from pluralign.datasets.direction_worlds import fading_world
@@ -71,6 +73,7 @@ def coverage_gain(
     """
     if not Within(0.0).admits(threshold):
         raise ParameterError(f"threshold must be a finite number >= 0.0; got {shown(threshold)}.")
+    check_prompts(prompts, distinct=True)
     target = unit(direction)
     seed = seed_of(generator, selection.params.seed)
     rows = _target_first(selection.neighbourhood.around(target, seed).directions, target)

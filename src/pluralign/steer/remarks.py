@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 
+from ..engines.sampling.base import Prompt
 from ..errors import DataError, DataQualityWarning, ParameterError
 from ..rules import shown
 from .directions import Law, Neighbours
@@ -15,6 +18,40 @@ from .record import Selection
 _MANY_DIMENSIONS = 6
 _UNLIKE_SCALES = 10.0
 _STACK = 4
+
+
+def check_prompts(prompts: Sequence[Prompt], *, distinct: bool = False) -> None:
+    """Refuse what is no list of prompts, and repeated ones where each counts as evidence.
+
+    Raises:
+        ParameterError: for a single text, which would be taken for its letters.
+        DataError: naming the row.
+    """
+    if isinstance(prompts, str):
+        raise ParameterError("prompts must be a sequence of prompts; got one text.")
+    seen: dict[str, int] = {}
+    for row, prompt in enumerate(prompts):
+        if not isinstance(prompt, str) and not _is_talk(prompt):
+            raise DataError(
+                f"prompt {row} must be a text or messages; got {shown(prompt)}.", rows=[row]
+            )
+        if not distinct:
+            continue
+        text = json.dumps(prompt if isinstance(prompt, str) else [dict(turn) for turn in prompt])
+        first = seen.setdefault(text, row)
+        if first != row:
+            raise DataError(
+                f"prompt {row} is prompt {first} again; equal prompts get equal candidates and "
+                "would count as evidence twice. Give each once.",
+                rows=[row],
+            )
+
+
+def _is_talk(prompt: object) -> bool:
+    if not isinstance(prompt, Sequence):
+        return False
+    turns = cast("Sequence[object]", prompt)
+    return all(isinstance(turn, Mapping) for turn in turns)
 
 
 def check_neighbours(

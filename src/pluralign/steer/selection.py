@@ -29,8 +29,8 @@ from .drawing import Pool, fill
 from .gains import Coverage
 from .pool import Aggregate, Scored, Standardise, choose, scored_pool
 from .record import Selection
-from .remarks import check_neighbours, check_records
-from .sphere import Floats, angle_between, unit
+from .remarks import check_neighbours, check_prompts, check_records
+from .sphere import Floats, angle_between, as_numbers, unit
 
 OnNoGain = Literal["ignore", "warn", "refuse"]
 Generator = int | np.random.Generator | None
@@ -254,9 +254,9 @@ class DirectionalSelection:
 
     def cost(self, directions: ArrayLike) -> Cost:
         """What selecting for these directions, (d,) or (P, d), asks of sampler and scorers."""
-        rows = np.atleast_2d(np.asarray(directions, dtype=np.float64))
+        rows = np.atleast_2d(as_numbers(directions, "directions"))
         neighbourhood = self.neighbourhood
-        found = [neighbourhood.around(row) for row in rows]
+        found = [neighbourhood.around(row) for row in self._targets([""] * len(rows), rows)]
         generations = self.per_direction * sum(each.count for each in found)
         longest = max((len(each.directions) for each in found), default=0)
         calls = min(longest, 1) if self.stop_above is None else longest
@@ -279,7 +279,8 @@ class DirectionalSelection:
     def _targets(self, prompts: Sequence[Prompt], directions: ArrayLike) -> Floats:
         """One unit target for each prompt, with as many values as the scorers have names."""
         names = self.scorers[0].names
-        rows = np.asarray(directions, dtype=np.float64)
+        check_prompts(prompts)
+        rows = as_numbers(directions, "directions")
         rows = np.broadcast_to(rows, (len(prompts), *rows.shape)) if rows.ndim == 1 else rows
         if rows.ndim != 2 or len(rows) != len(prompts):
             raise DataError(

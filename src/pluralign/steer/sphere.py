@@ -28,8 +28,8 @@ def unit(direction: ArrayLike, name: str = "direction") -> Floats:
         [0.6, 0.8]
     """
     try:
-        values = np.asarray(direction, dtype=np.float64)
-    except (TypeError, ValueError):
+        values = as_numbers(direction, name)
+    except ParameterError:
         values = np.array(np.nan)
     if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all() or not values.any():
         raise ParameterError(
@@ -41,6 +41,20 @@ def unit(direction: ArrayLike, name: str = "direction") -> Floats:
         return values  # to the last bit, because candidates are seeded by their direction
     values = values / largest  # so that squares neither overflow nor vanish
     return values / np.linalg.norm(values)
+
+
+def as_numbers(values: ArrayLike, name: str) -> Floats:
+    """The values as an array of numbers.
+
+    Raises:
+        ParameterError: for texts, rows of different lengths or what else is no such array.
+    """
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(
+            f"{name} must be numbers, in rows of one length; got {shown(values)}."
+        ) from error
 
 
 def at_angle(degrees: float) -> Floats:

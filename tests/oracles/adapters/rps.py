@@ -29,14 +29,17 @@ def each(values, function):
 
 def neighbourhood(inputs):
     options = {ours: inputs[name] for name, ours in OPTIONS.items() if name in inputs}
-    if "grid_lo_deg" in inputs:
-        options["grid"] = (inputs["grid_lo_deg"], inputs["grid_hi_deg"])
+    if {"grid_lo_deg", "grid_hi_deg"} & set(inputs):
+        options["grid"] = (inputs.get("grid_lo_deg", -40), inputs.get("grid_hi_deg", 40))
     if "train_angles_deg" in inputs:
         options["train_directions"] = [at_angle(a) for a in inputs["train_angles_deg"]]
     if "train_directions" in inputs:
         options["train_directions"] = inputs["train_directions"]
     return Neighbourhood(
-        scheme=inputs["mode"], k=inputs["k"], spread=inputs["theta_max_deg"], **options
+        scheme=inputs["mode"],
+        k=inputs.get("k", 5),
+        spread=inputs.get("theta_max_deg", 30),
+        **options,
     )
 
 
@@ -45,7 +48,7 @@ def rows_around(draw, target):
     return np.repeat(found.directions, found.repeats, axis=0)
 
 
-@adapter(inputs={"mode", "theta_max_deg", "k"}, expected_any={"angles_deg", "directions"})
+@adapter(inputs={"mode"}, expected_any={"angles_deg", "directions"})
 def neighbours(inputs):
     draw = neighbourhood(inputs)
     if "target" in inputs:
@@ -56,7 +59,12 @@ def neighbours(inputs):
     def angles(target):
         rows = rows_around(draw, at_angle(target))
         turns = angle_between(rows, at_angle(target))
-        return (target + turns).round(11).tolist()
+        found = (target + turns).round(11)
+        if draw.scheme == "grid":  # absolute angles: those of the grid itself, across 180 too
+            low, high = draw.grid
+            found = np.where(found > high + 1e-9, found - 360, found)
+            found = np.where(found < low - 1e-9, found + 360, found)
+        return found.tolist()
 
     targets = inputs.get("target_angles_deg", inputs.get("target_angle_deg"))
     return {
@@ -88,7 +96,7 @@ def direction_table(inputs):
 def selection(inputs):
     rewards = np.asarray(inputs["rewards"], dtype=np.float64)
     targets = np.asarray(inputs["target"], dtype=np.float64)
-    if rewards.ndim == 2:
+    if rewards.ndim == 2 or "aggregate" in inputs:
         return one_selection(rewards, targets, inputs.get("ok"), inputs)
     many = [
         one_selection(
@@ -103,13 +111,17 @@ def selection(inputs):
 
 
 def one_selection(rewards, target, ok, inputs):
+    """Of one prompt: rewards (k, d) of one scorer, or (s, k, d) of several with ``aggregate``."""
     v = unit(target)
-    good = np.ones(len(rewards), dtype=bool) if ok is None else np.asarray(ok, dtype=bool)
+    rewards = rewards.reshape(-1, *rewards.shape[-2:])
+    good = np.isfinite(rewards).all(axis=-1)  # a reward that is none has failed
+    good &= True if ok is None else np.asarray(ok, dtype=bool)
     scored = scored_pool(
-        np.where(good[:, None], rewards, np.nan)[None],
-        good[None],
+        np.where(good[..., None], rewards, np.nan),
+        good,
         v,
         standardise=inputs.get("standardise", "none"),
+        aggregate=inputs.get("aggregate", "mean"),
     )
     index = choose(scored.scores, scored.ok)
     fine = scored.scores[scored.ok]
@@ -174,10 +186,12 @@ def dominance_gap(inputs):
 def consistency(inputs):
     r, v = np.asarray(inputs["reward"], dtype=np.float64), unit(inputs["target"])
     degrees = np.asarray(inputs["angles_deg"], dtype=np.float64)
-    across = np.eye(len(v))[1] if len(v) > 2 else np.array([-v[1], v[0]])
+    # In the plane of the first two attributes, or where the target turns most if it is across.
+    across = np.array([-v[1], v[0], *[0.0] * (len(v) - 2)])
+    across = across if across.any() else np.eye(len(v))[0]
 
     def change(sign):
-        return [abs(v @ r - turn(v, across, sign * a) @ r) for a in np.atleast_1d(degrees)]
+        return each(inputs["angles_deg"], lambda a: abs(v @ r - turn(v, across, sign * a) @ r))
 
     return {
         "bound": consistency_bound(r, degrees),
@@ -187,13 +201,14 @@ def consistency(inputs):
 
 
 @adapter(
-    inputs={"wins", "losses", "ties"},
+    inputs={"wins", "losses"},
     expected_any={"rate_all", "rate_no_ties", "rate_half_ties", "z_sign", "wilson_no_ties"},
 )
 def rates(inputs):
-    counts = (inputs["wins"], inputs["losses"], inputs["ties"])
+    single = not isinstance(inputs["wins"], list)
+    none = 0 if single else [0] * len(inputs["wins"])
+    counts = (inputs["wins"], inputs["losses"], inputs.get("ties") or none)
     level = inputs.get("confidence", 0.95)
-    single = not isinstance(counts[0], list)
     rows = [counts] if single else list(zip(*counts, strict=True))
     found = [win_rates(*row, level) for row in rows]
     columns = {name: [row[name] for row in found] for name in found[0]}

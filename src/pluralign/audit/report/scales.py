@@ -128,6 +128,39 @@ def number(value: float | None) -> str:
     return _signless(value, _compact)
 
 
+def alike(values: Iterable[float | None], digits: int = 3) -> Format:
+    """A writer with equally many decimals for all values, for numbers read beside each other.
+
+    As many as give ``digits`` that count to the largest, or two to how far the values lie
+    apart, at most four: 0.241 (0.231 to 0.250), and 1.054 beside 1.086.
+    """
+    shown = drawable(values)
+    largest = max(map(abs, shown), default=1.0)
+    if not 1e-3 <= largest < 1e6:
+        return number
+    apart = max(shown) - min(shown) if shown else 0.0
+    wanted = [digits - 1 - math.floor(math.log10(largest))]
+    wanted += [1 - math.floor(math.log10(apart))] if apart else []
+    return _fixed(min(max(*wanted, 0), 4))
+
+
+def ticks_alike(ticks: Sequence[float]) -> Format:
+    """A writer of ticks with as many decimals as the longest of them needs."""
+    written = [number(tick) for tick in ticks]
+    if any("e" in text for text in written):
+        return number
+    return _fixed(max((len(text.partition(".")[2]) for text in written), default=0))
+
+
+def with_sign(write: Format) -> Format:
+    """The same, with a plus before what is above zero."""
+    return lambda value: _signed(value, write)
+
+
+def _fixed(decimals: int) -> Format:
+    return lambda value: _signless(value, lambda v: f"{v:,.{decimals}f}")
+
+
 def percent_tick(value: float | None) -> str:
     """A tick of a share: as many decimals as it needs, at most one."""
     return _signless(value, lambda v: f"{round(100 * v, 1):g}{_UNIT_GAP}%")

@@ -16,7 +16,7 @@ from .intervals import Intervals, Mark, Row
 from .page import day, environment, origin_of, policy
 from .parts import Figure, Section, make_figure
 from .reading import Run
-from .scales import number, percent, signed
+from .scales import Format, alike, number, percent, signed, with_sign
 from .steering_map import ARMS, BASELINE, STEERED, DirectionMap
 from .steering_reading import Example, Near, Steering, Target, read_steering
 from .steering_wins import Bar, WinBars
@@ -108,23 +108,33 @@ def _map_figure(run: Steering) -> Figure:
         draw = DirectionMap(tuple(ordered), run.cone)
         title = "Score by direction"
     else:
-        rows = tuple(_arms_row(target) for target in run.targets)
+        rows = _arms_rows(run.targets)
         draw = Intervals(rows, ARMS, number, "mean score along the target")
         title = "Score by target"
     caption = words.map_caption(run, angles)
     return make_figure("map-figure", title, caption, draw, _map_table(run.targets))
 
 
-def _arms_row(target: Target) -> Row:
-    arms = ((STEERED, target.outcome.steered), (BASELINE, target.outcome.baseline))
-    named = zip(arms, ARMS, strict=True)
-    marks = tuple(_mark(look, name, target.name, e) for (look, e), (_, name) in named)
-    return Row(target.name, count(target.n, "prompt"), marks)
+def _arms_rows(targets: Sequence[Target]) -> tuple[Row, ...]:
+    """A row for each target, a mark for each arm, all numbers with equally many decimals."""
+    pairs = [(target.outcome.steered, target.outcome.baseline) for target in targets]
+    write = alike(arm.value for pair in pairs for arm in pair)
+    return tuple(
+        Row(
+            target.name,
+            count(target.n, "prompt"),
+            tuple(
+                _mark(look, name, target.name, arm, write)
+                for (look, name), arm in zip(ARMS, pair, strict=True)
+            ),
+        )
+        for target, pair in zip(targets, pairs, strict=True)
+    )
 
 
-def _mark(look: int, series: str, name: str, estimate: Estimate) -> Mark:
-    tip = f"{name} · {series}\n{number(estimate.value)}{interval(estimate, number)}"
-    return Mark(look, estimate.value, estimate.low, estimate.high, tip, number(estimate.value))
+def _mark(look: int, series: str, name: str, estimate: Estimate, write: Format) -> Mark:
+    tip = f"{name} · {series}\n{write(estimate.value)}{interval(estimate, write)}"
+    return Mark(look, estimate.value, estimate.low, estimate.high, tip, write(estimate.value))
 
 
 def _map_table(targets: Sequence[Target]) -> Table:
@@ -180,9 +190,10 @@ def _near_figure(run: Steering) -> Figure | None:
     if not shown:
         return None
     rows: list[Row] = []
+    write = alike(near.mean for target in shown for near in target.near)
     for target in shown:
         rows.append(Row(f"Target {target.name}", "", (), ruled=True))
-        rows += [_near_row(target, near) for near in target.near]
+        rows += [_near_row(target, near, write) for near in target.near]
     draw = Intervals(tuple(rows), (), number, "mean score of all candidates")
     head = ("target", "neighbour, degrees from it", "mean", "standard error", "chosen")
     cells: list[tuple[Cell, ...]] = [
@@ -203,7 +214,7 @@ def _near_figure(run: Steering) -> Figure | None:
     return replace(made, folded="Every neighbour with its mean score")
 
 
-def _near_row(target: Target, near: Near) -> Row:
+def _near_row(target: Target, near: Near, write: Format) -> Row:
     name = f"{signed(near.angle)}°" if near.angle else "0°, the target"
     if near.mean is None or near.error is None:
         estimate = Estimate(near.mean)
@@ -211,7 +222,7 @@ def _near_row(target: Target, near: Near) -> Row:
         half = 2 * near.error
         estimate = Estimate(near.mean, near.mean - half, near.mean + half)
     look = STEERED if near.angle else BASELINE
-    return Row(name, f"chosen {near.chosen:,}×", (_mark(look, name, target.name, estimate),))
+    return Row(name, f"chosen {near.chosen:,}×", (_mark(look, name, target.name, estimate, write),))
 
 
 def _groups_section(run: Steering) -> Section | None:
@@ -219,9 +230,10 @@ def _groups_section(run: Steering) -> Section | None:
     if not shown:
         return None
     rows: list[Row] = []
+    write = with_sign(alike(part.estimate.value for target in shown for part in target.groups))
     for target in shown:
         rows.append(Row(f"Target {target.name}", "", (), ruled=True))
-        rows += [_group_row(target, part) for part in target.groups]
+        rows += [_group_row(target, part, write) for part in target.groups]
     draw = Intervals(
         tuple(rows),
         (),
@@ -247,12 +259,11 @@ def _groups_section(run: Steering) -> Section | None:
     return Section("groups", "Groups", "Whom does each direction serve?", (made,))
 
 
-def _group_row(target: Target, part: Slice) -> Row:
+def _group_row(target: Target, part: Slice, write: Format) -> Row:
     estimate = part.estimate
     said = f"{words.told(estimate)}\n{count(part.n, 'prompt')}"
     tip = f"{isolated(part.name)} · {target.name}\n{said}"
-    text = signed(estimate.value)
-    mark = Mark(STEERED, estimate.value, estimate.low, estimate.high, tip, text)
+    mark = Mark(STEERED, estimate.value, estimate.low, estimate.high, tip, write(estimate.value))
     return Row(plain(part.name), count(part.n, "prompt"), (mark,))
 
 

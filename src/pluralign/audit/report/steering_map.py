@@ -9,7 +9,7 @@ from typing import final
 
 from .fields import Estimate
 from .legend import draw_legend, legend_places
-from .scales import Scale, drawable, number, scale
+from .scales import Scale, alike, drawable, number, scale, ticks_alike
 from .steering_reading import Near, Target
 from .svg import ASSUMED, Element, document, element, fitted, label, legible, line, symbol
 from .svg import width_of as text_width
@@ -44,7 +44,8 @@ class DirectionMap:
         up = scale(self._scores(), 0.0, 1.0, n_ticks=5)
         places, above = legend_places(ARMS, width)
         names = [text_width(target.name) for target in self.targets]
-        left = 22 + max([text_width(number(tick), 12) for tick in up.ticks] + names)
+        write = ticks_alike(up.ticks)
+        left = 22 + max([text_width(write(tick), 12) for tick in up.ticks] + names)
         across = scale(self._angles(), left, width - 22.0, n_ticks=9 if width >= 600 else 4)
         top = above + 30.0
         bottom = top + _HEIGHT
@@ -98,9 +99,10 @@ class DirectionMap:
             label(drawing, start + width / 2, top + 14, name, "muted", "middle")
 
     def _frame(self, drawing: Element, across: Scale, up: Scale, ends: tuple[float, float]) -> None:
+        write = ticks_alike(up.ticks)
         for tick in up.ticks:
             line(drawing, across.start, up(tick), across.stop, up(tick), "grid")
-            label(drawing, across.start - 10, up(tick) + 4, number(tick), "tick", "end")
+            label(drawing, across.start - 10, up(tick) + 4, write(tick), "tick", "end")
         line(drawing, across.start, ends[1], across.stop, ends[1], "rule")
         _ticks(drawing, across, ends[1])
 
@@ -132,7 +134,8 @@ def _baseline(target: Target) -> Estimate:
 
 
 def _told(estimate: Estimate) -> str:
-    return f"{number(estimate.value)}{interval(estimate, number)}"
+    write = alike((estimate.value, estimate.low, estimate.high))
+    return f"{write(estimate.value)}{interval(estimate, write)}"
 
 
 def _ticks(drawing: Element, across: Scale, y: float) -> None:

@@ -11,7 +11,6 @@ from ...errors import DataError
 from ...rules import shown
 from .fields import Estimate, Slice, finite, items, mapping, number_of, read_estimate, text_of
 from .scales import number
-from .svg import isolated
 
 KIND: Final = "steering"
 
@@ -164,7 +163,7 @@ def _target(record: Mapping[str, Any], at: str, names: Sequence[str], helps: obj
     independent = mapping(record.get("independent"), f"{at}.independent")
     count = number_of(record, "n_prompts", at)
     return Target(
-        name=_name(angle, direction, names, at),
+        name=_name(angle, direction, at),
         angle=angle,
         direction=direction,
         scheme=text_of(record, "scheme"),
@@ -180,11 +179,11 @@ def _target(record: Mapping[str, Any], at: str, names: Sequence[str], helps: obj
     )
 
 
-def _name(angle: float | None, direction: Sequence[float], names: Sequence[str], at: str) -> str:
+def _name(angle: float | None, direction: Sequence[float], at: str) -> str:
     if angle is not None:
         return f"{angle:.4g}°".replace("-", "−")
-    parts = zip(direction, names, strict=False)
-    return ", ".join(f"{number(round(w, 2))} {isolated(name)}" for w, name in parts) or at
+    weights = ", ".join(number(round(weight, 2)) for weight in direction)
+    return f"({weights})" if weights else at
 
 
 def _outcome(record: Mapping[str, Any], at: str) -> Outcome:

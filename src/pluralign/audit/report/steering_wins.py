@@ -9,6 +9,7 @@ from .legend import draw_legend, legend_places
 from .scales import percent, percent_tick, scale
 from .steering_reading import Wins
 from .svg import BOLD, Element, document, element, fitted, label, legible, line
+from .svg import width_of as text_width
 from .words import interval
 
 LOOKS = ((1, "steered answer wins"), (7, "tie"), (5, "steered answer loses"))
@@ -37,9 +38,10 @@ class WinBars:
         """Draw at a width; below 600 pixels the names stand above their bars."""
         wide = width >= 600
         row = 34.0 if wide else 52.0
+        longest = max(text_width(_full(bar), BOLD) for bar in self.bars)
         across = scale(
             [0.0, 1.0],
-            226.0 if wide else 14.0,
+            min(24.0 + longest, 226.0) if wide else 14.0,
             width - (150.0 if wide else 22.0),
             floor=0.0,
             ceiling=1.0,

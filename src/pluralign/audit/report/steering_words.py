@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from .fields import Estimate
-from .scales import number, percent, signed, tenths
+from .scales import alike, number, percent, tenths, with_sign
 from .steering_reading import Outcome, Steering, Target
 from .svg import isolated, plain
 from .words import count, interval, listed
@@ -123,7 +123,7 @@ def _cost(run: Steering) -> str:
         return ""
     first, second = sum(filter(None, steered)), sum(filter(None, baseline))
     if first == second:
-        return f"Both arms generated {number(first)} candidates."
+        return f"Each arm generated {number(first)} candidates."
     return (
         f"Steering generated {number(first)} candidates, the baseline {number(second)}: the arms "
         "did not cost the same."
@@ -143,6 +143,9 @@ def _advice(run: Steering) -> str:
 def map_caption(run: Steering, angles: bool) -> list[str]:
     """How to read the map, and what lies on one side only."""
     said: list[str] = list(MAP if angles else ROWS)
+    if not angles:
+        names = listed([isolated(name, 40) for name in run.attributes], limit=12)
+        said.append(f"A target is named by its weights of {names}, in this order.")
     if angles and run.cone is None:
         said.append("The trained directions are not known, so none are shaded.")
     lengths = [_length(target) for target in run.targets]
@@ -188,4 +191,5 @@ def groups_title(targets: Sequence[Target]) -> str:
 
 def told(estimate: Estimate) -> str:
     """A change with its interval."""
-    return f"{signed(estimate.value)}{interval(estimate, signed)}"
+    write = with_sign(alike((estimate.value, estimate.low, estimate.high)))
+    return f"{write(estimate.value)}{interval(estimate, write)}"

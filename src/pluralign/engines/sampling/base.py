@@ -142,8 +142,11 @@ def check_request(
         raise ParameterError(f"n must be an integer >= 1; got {shown(n)}.")
     for row, prompt in enumerate(prompts):
         turns = [prompt] if isinstance(prompt, str) else [turn.get("content") for turn in prompt]
-        if not all(isinstance(turn, str) for turn in turns):
-            raise DataError(f"prompt {row} has a message without content as text: {shown(prompt)}.")
+        roles = [] if isinstance(prompt, str) else [turn.get("role") for turn in prompt]
+        if not all(isinstance(part, str) for part in (*turns, *roles)):
+            raise DataError(
+                f"prompt {row} has a message without role or content as text: {shown(prompt)}."
+            )
         if not turns or not cast(str, turns[-1]).strip():
             raise DataError(f"prompt {row} is empty; give a text or messages with content.")
     if directions is None:

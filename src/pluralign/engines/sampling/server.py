@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import KW_ONLY, dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, final
+from typing import Annotated, Any, final
 from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
@@ -20,15 +19,11 @@ from numpy.typing import NDArray
 from ...errors import IncompatibleError, ParameterError
 from ...rules import Kind, OneOf, Within, check, shown
 from .base import Candidate, Prompt, SamplingParams, check_request
+from .exchange import Exchange
 from .journal import Journal, request_key
 from .retry import Failure, persist
 from .template import PromptTemplate
 from .wire import PATHS, Api, read_answer, read_refusal, request_body
-
-if TYPE_CHECKING:
-    import ssl
-
-    import httpx
 
 Job = tuple[str, int]
 """What a candidate is kept under: key of the request and number of the sample."""
@@ -191,6 +186,7 @@ class _Draw:
     journal: Journal | None
     stop: threading.Event = field(default_factory=threading.Event)
     errors: list[BaseException] = field(default_factory=list[BaseException])
+    exchanges: queue.SimpleQueue[Exchange] = field(default_factory=queue.SimpleQueue[Exchange])
 
     def all(self, wanted: dict[Job, dict[str, Any]]) -> dict[Job, Candidate]:
         """A candidate for each job, from the journal or the server."""
@@ -200,32 +196,35 @@ class _Draw:
         missing = {job: body for job, body in wanted.items() if job not in drawn}
         if not missing:
             return drawn
-        with _client(self.sampler) as client:
-            drawn.update(self._side_by_side(client, missing))
+        drawn.update(self._side_by_side(missing))
         if self.journal is not None:
             self.journal.sync()
         return drawn
 
-    def _side_by_side(
-        self, client: httpx.Client, missing: dict[Job, dict[str, Any]]
-    ) -> dict[Job, Candidate]:
-        pool = ThreadPoolExecutor(min(self.sampler.max_concurrency, len(missing)))
+    def _side_by_side(self, missing: dict[Job, dict[str, Any]]) -> dict[Job, Candidate]:
+        sampler = self.sampler
+        at_once = min(sampler.max_concurrency, len(missing))
+        exchanges = [Exchange(sampler.base_url, sampler.timeout) for _ in range(at_once)]
+        for exchange in exchanges:
+            self.exchanges.put(exchange)
+        pool = ThreadPoolExecutor(at_once)
         try:
-            waiting = {
-                job: pool.submit(self._one, client, job, body) for job, body in missing.items()
-            }
+            waiting = {job: pool.submit(self._one, job, body) for job, body in missing.items()}
             wait(waiting.values(), return_when=FIRST_EXCEPTION)
         finally:
             self.stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
+            for exchange in exchanges:
+                exchange.close()
         if self.errors:
             first = self.errors[0]
             raise ConnectionError(self._gone(first)) if isinstance(first, _GoneError) else first
         return {job: answer.result() for job, answer in waiting.items()}
 
-    def _one(self, client: httpx.Client, job: Job, body: dict[str, Any]) -> Candidate:
+    def _one(self, job: Job, body: dict[str, Any]) -> Candidate:
+        exchange = self.exchanges.get()  # as many as threads
         try:
-            candidate = self._answered(client, body)
+            candidate = self._answered(exchange, body)
             if self.journal is not None:
                 self.journal.add(*job, candidate)
         except BaseException as error:
@@ -233,28 +232,30 @@ class _Draw:
             self.errors.append(error)
             self.stop.set()
             raise
+        finally:
+            self.exchanges.put(exchange)
         return candidate
 
-    def _answered(self, client: httpx.Client, body: dict[str, Any]) -> Candidate:
+    def _answered(self, exchange: Exchange, body: dict[str, Any]) -> Candidate:
         sampler = self.sampler
         if self.stop.is_set():
             raise _GoneError("called off")
         outcome = persist(
-            lambda: self._send(client, body),
+            lambda: self._send(exchange, body),
             retries=sampler.retries,
             base=sampler.backoff,
             pause=self.stop.wait,
         )
         if isinstance(outcome, Candidate):
             return outcome
-        if outcome.again and not self.stop.is_set() and (outcome.limited or not _alive(client)):
+        if outcome.again and not self.stop.is_set() and (outcome.limited or not exchange.alive()):
             raise _GoneError(outcome.why)
         return Candidate(text="", finish="error", error=outcome.why)
 
-    def _send(self, client: httpx.Client, body: dict[str, Any]) -> Candidate | Failure:
+    def _send(self, exchange: Exchange, body: dict[str, Any]) -> Candidate | Failure:
         sampler = self.sampler
         headers, hide = _authorization(sampler.api_key_env)
-        answer = _post(client, PATHS[sampler.api], body, headers, sampler.timeout)
+        answer = exchange.post(PATHS[sampler.api], body, headers)
         if isinstance(answer, Failure):
             return answer
         status, got, text = answer
@@ -311,25 +312,6 @@ def _parts(address: str) -> SplitResult | None:
     return parts if known else None
 
 
-@cache
-def _encryption() -> ssl.SSLContext:
-    # Reading the system's certificates takes longer than many a request.
-    import httpx
-
-    return httpx.create_ssl_context()
-
-
-def _client(sampler: ServerSampler) -> httpx.Client:
-    try:
-        import httpx
-    except ImportError as error:
-        raise ImportError("ServerSampler needs httpx: pip install 'pluralign[steer]'") from error
-    limits = httpx.Limits(max_connections=sampler.max_concurrency + 1)
-    return httpx.Client(
-        base_url=sampler.base_url, timeout=sampler.timeout, limits=limits, verify=_encryption()
-    )
-
-
 def _authorization(variable: str) -> tuple[dict[str, str], Callable[[str], str]]:
     """The header with the key, and a function that takes the key out of what a server says."""
     key = os.environ.get(variable, "").strip()
@@ -338,36 +320,3 @@ def _authorization(variable: str) -> tuple[dict[str, str], Callable[[str], str]]
     if not (key.isascii() and key.isprintable()):
         raise ParameterError(f"the key in {variable} must be printable ASCII in one line.")
     return {"Authorization": f"Bearer {key}"}, lambda text: text.replace(key, "***")
-
-
-def _post(
-    client: httpx.Client, path: str, body: dict[str, Any], headers: dict[str, str], timeout: float
-) -> tuple[int, Any, str] | Failure:
-    """Status, headers and text; a failure if they do not come whole and in time."""
-    import httpx
-
-    end = time.monotonic() + timeout
-    got = bytearray()
-    try:
-        with client.stream("POST", path, json=body, headers=headers) as answer:
-            # httpx bounds the wait for each piece; a server may drip pieces for ever.
-            for piece in answer.iter_bytes():
-                got += piece
-                if time.monotonic() > end:
-                    return Failure(f"no whole answer within {timeout:g} s")
-            return answer.status_code, answer.headers, got.decode(errors="replace")
-    except httpx.TimeoutException:
-        return Failure(f"no answer within {timeout:g} s")
-    except httpx.RequestError as error:
-        return Failure(f"{type(error).__name__}: {error}"[:200])
-
-
-def _alive(client: httpx.Client) -> bool:
-    """Whether the server answers a question that costs nothing, with whatever it says."""
-    import httpx
-
-    patience = min(10.0, client.timeout.read or 10.0)
-    try:
-        return client.get("/models", timeout=patience).status_code < 500
-    except httpx.RequestError:
-        return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, final
+from typing import Annotated, Any, Literal, final
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -54,13 +54,18 @@ class PromptTemplate:
     scale: Annotated[int, Within(1, 10_000, integer=True)] = 100
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "attributes", tuple(self.attributes))
         check(self)
-        names = self.attributes
-        if not names or not all(names) or len(set(names)) < len(names):
+        given: Any = self.attributes
+        names = tuple(given) if isinstance(given, (list, tuple)) else ()
+        if (
+            not names
+            or not all(isinstance(name, str) and name for name in names)
+            or len(set(names)) < len(names)
+        ):
             raise ParameterError(
-                f"PromptTemplate.attributes must be unique non-empty names; got {shown(names)}."
+                f"PromptTemplate.attributes must be unique non-empty names; got {shown(given)}."
             )
+        object.__setattr__(self, "attributes", names)
 
     def instruction(self, direction: ArrayLike) -> str:
         """The sentence for one direction, shape (d,).

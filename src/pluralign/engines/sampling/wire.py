@@ -56,6 +56,8 @@ def read_answer(payload: Any, api: Api, stop: tuple[str, ...]) -> Candidate | Fa
         return Failure("the server's content filter withheld the answer", again=False)
     if not isinstance(text, str):
         return Failure("the answer holds no text", again=False)
+    # JSON can spell half a character, which no file and no tokenizer takes.
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     cut = until_stop(text, stop)
     finish: Finish = "length" if reason == "length" and cut == text else "stop"
     return Candidate(text=cut, finish=finish, n_tokens=_n_tokens(payload))
@@ -86,4 +88,6 @@ def read_refusal(status: int, headers: Any, text: str) -> Failure:
 def _n_tokens(payload: Any) -> int:
     usage = payload.get("usage")
     count = usage.get("completion_tokens") if isinstance(usage, dict) else 0
-    return count if isinstance(count, int) and count > 0 else 0
+    if isinstance(count, bool) or not isinstance(count, int):
+        return 0
+    return max(count, 0)

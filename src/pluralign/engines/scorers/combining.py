@@ -59,6 +59,10 @@ class Scaled:
                     )
                 if part == "scale" and value == 0:
                     raise ParameterError(f"Scaled.scale[{attribute!r}] must not be 0.")
+        if len(set(self.names)) < len(self.names):
+            raise ParameterError(
+                f"Scaled.rename must leave different names; got {list(self.names)}."
+            )
 
     @property
     def name(self) -> str:

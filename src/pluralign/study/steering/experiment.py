@@ -65,9 +65,9 @@ from ...files import write_json
 from ...provenance import provenance
 from ...rules import shown
 from ...steer import Coverage, DirectionalSelection, coverage_gain
+from ...steer.comparison import matched, rescored
 from ...steer.evidence import Bootstrap
 from ...steer.sphere import unit
-from .arms import matched, rescored
 from .lines import Lines
 from .prompts import Asked, read_prompts
 from .recipe import SteeringRecipe

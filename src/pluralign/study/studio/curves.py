@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import final
 
 from ...audit.report.legend import draw_legend, legend_places
-from ...audit.report.scales import Scale, number, scale
+from ...audit.report.scales import Scale, number, scale, ticks_alike
 from ...audit.report.svg import Element, document, element, label, line, width_of
 from ...steer.sphere import Floats
 from .turning import EVERYONE
@@ -40,15 +40,16 @@ class GroupCurves:
         values = [value for curve in self.curves.values() for value in curve.tolist()]
         top, bottom = above + 24.0, above + 24.0 + _HEIGHT
         up = scale(values, bottom, top, n_ticks=4)
-        left = 14 + max(width_of(number(tick), 12) for tick in up.ticks)
-        ticks = scale(self.angles.tolist(), left, width - 20, n_ticks=8 if width >= 600 else 4)
+        write = ticks_alike(up.ticks)
+        left = 14 + max(width_of(write(tick), 12) for tick in up.ticks)
+        ticks = scale(self.angles.tolist(), left, width - 20, n_ticks=8)
         along = Scale(self.angles[0], self.angles[-1], left, width - 20, ticks.ticks)
         drawing = document(width, bottom + 52)
         draw_legend(drawing, places)
         label(drawing, 4, top - 10, "mean score along the direction", "muted")
         for tick in up.ticks:
             line(drawing, left, up(tick), width - 20, up(tick), "grid")
-            label(drawing, left - 6, up(tick) + 4, number(tick), "tick", "end")
+            label(drawing, left - 6, up(tick) + 4, write(tick), "tick", "end")
         for tick in along.ticks:
             if along.low <= tick <= along.high:
                 label(drawing, along(tick), bottom + 20, f"{number(tick)}°", "tick", "middle")

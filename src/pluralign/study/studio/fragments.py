@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader
 from numpy.typing import ArrayLike
 
 from ...audit.report.fields import Estimate
 from ...audit.report.intervals import Intervals, Mark, Row
-from ...audit.report.scales import number, signed
+from ...audit.report.scales import Format, alike, number, with_sign
 from ...audit.report.svg import Element, Markup, isolated, legible, plain, written
 from ...audit.report.words import count, interval
 from ...steer.sphere import angle_of, unit
@@ -84,11 +83,12 @@ def candidates_list(found: Candidates, asked: Asked, direction: ArrayLike) -> st
     shown = order[:SHOWN]
     low, high = min(one.score for one in order), max(one.score for one in order)
     width = (high - low) or 1.0
+    write = alike((low, high))
     rows = [
         {
             "place": one.place,
             "text": legible(one.text)[:_MAX_CHARACTERS],
-            "score": number(one.score),
+            "score": write(one.score),
             "share": f"{100 * (one.score - low) / width:.1f}",
             "facts": _facts(found, one),
         }
@@ -107,6 +107,7 @@ def candidates_list(found: Candidates, asked: Asked, direction: ArrayLike) -> st
 def groups_view(found: Candidates, direction: ArrayLike) -> str:
     """Whom the direction serves: each group's score and attributes, the worst-off first."""
     rows = served_by(found, direction)
+    writers = [alike(row.rewards[i] for row in rows) for i in range(len(found.names))]
     curves = drawn(_curves(found, direction, rows[0])) if len(found.names) == 2 else ""
     return filled(
         "groups.html.j2",
@@ -115,7 +116,11 @@ def groups_view(found: Candidates, direction: ArrayLike) -> str:
         curves=curves,
         names=[plain(name, 40) for name in found.names],
         rows=[
-            (plain(row.name, 60), count(row.n, "prompt"), [number(x) for x in row.rewards])
+            (
+                plain(row.name, 60),
+                count(row.n, "prompt"),
+                [write(x) for write, x in zip(writers, row.rewards, strict=True)],
+            )
             for row in rows
         ],
         named=bool(found.groups),
@@ -136,10 +141,15 @@ def gains_table(record: Mapping[str, Any]) -> str:
     names = list(dict.fromkeys(name for column in cells for name in column))
     if not names:
         return ""
+    gains = [part["gain"] for column in cells for part in column.values()]
+    write = alike(gains)
     return filled(
         "gains.html.j2",
         heads=[_target_name(target) for target in targets],
-        rows=[(plain(name, 60), [_gain(column.get(name)) for column in cells]) for name in names],
+        rows=[
+            (plain(name, 60), [_gain(column.get(name), write) for column in cells])
+            for name in names
+        ],
     )
 
 
@@ -148,20 +158,27 @@ def _facts(found: Candidates, one: Ranked) -> list[str]:
     if len(found.names) == 2:
         facts.append(f"drawn under {number(round(angle_of(one.drawn_under), 1))}°")
     else:
-        facts.append(f"drawn under ({', '.join(f'{x:.2f}' for x in one.drawn_under)})")
+        facts.append(f"drawn under {_weights(one.drawn_under)}")
     return [*facts, *([f"drawn {one.times} times"] if one.times > 1 else [])]
 
 
 def _headline(rows: Sequence[Served]) -> str:
-    first = rows[0]
-    said = f"{number(first.score)}{interval(_estimate(first), number)}"
+    first, last = rows[0], rows[-1]
+    write = _writer(rows)
+    said, most = (f"{write(r.score)}{interval(_estimate(r), write)}" for r in (first, last))
     if len(rows) == 1:
         return f"The best candidates score {said} along this direction."
-    last = rows[-1]
+    chance = ""
+    if _estimate(first).overlaps(_estimate(last)):
+        chance = " The intervals overlap: the order could be chance."
     return (
         f"{isolated(first.name)} is served least: {said}. {isolated(last.name)} is served most: "
-        f"{number(last.score)}{interval(_estimate(last), number)}."
+        f"{most}.{chance}"
     )
+
+
+def _writer(rows: Sequence[Served]) -> Format:
+    return alike(value for row in rows for value in (row.score, row.low, row.high))
 
 
 def _estimate(row: Served) -> Estimate:
@@ -170,9 +187,10 @@ def _estimate(row: Served) -> Estimate:
 
 def _intervals(rows: Sequence[Served]) -> Intervals:
     made: list[Row] = []
+    write = _writer(rows)
     for place, row in enumerate(rows):
-        text = number(row.score)
-        tip = f"{isolated(row.name)}\n{text}{interval(_estimate(row), number)}"
+        text = write(row.score)
+        tip = f"{isolated(row.name)}\n{text}{interval(_estimate(row), write)}"
         mark = Mark(0, row.score, row.low, row.high, tip, text)
         tag = "least" if place == 0 and len(rows) > 1 else ""
         made.append(Row(plain(row.name, 60), count(row.n, "prompt"), (mark,), tag=tag))
@@ -199,20 +217,25 @@ def drawn(draw: Callable[[float], Element]) -> Markup:
     return Markup("".join(texts))
 
 
-def _gain(part: Mapping[str, Any] | None) -> tuple[str, str]:
+def _gain(part: Mapping[str, Any] | None, write: Format) -> tuple[str, str, str]:
+    """The look, the gain and its interval."""
     if part is None or part["gain"] is None:
-        return "", "–"
+        return "", "–", ""
     estimate = Estimate(part["gain"], part["low"], part["high"])
     look = ""
     if estimate.excludes(0.0):
         look = "better" if part["gain"] > 0 else "worse"
-    return look, f"{signed(estimate.value)}{interval(estimate, signed)}"
+    return look, with_sign(write)(estimate.value), interval(estimate, write, bare=True)
 
 
 def _target_name(target: Mapping[str, Any]) -> str:
     if target["angle"] is not None:
         return f"{number(round(target['angle'], 1))}°"
-    return f"({', '.join(f'{x:.2f}' for x in np.asarray(target['direction']))})"
+    return _weights(target["direction"])
+
+
+def _weights(direction: Sequence[float]) -> str:
+    return f"({', '.join(number(round(x, 2)) for x in direction)})"
 
 
 def filled(name: str, **values: Any) -> str:
