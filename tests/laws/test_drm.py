@@ -106,7 +106,8 @@ def test_the_risk_weighs_domains_and_not_rows():
     torch.testing.assert_close(terms.loss.mean(), expected)
     assert terms.loss.shape == (10,)
     kept = domain != 1  # an absent domain is left out, the others weigh equally
-    part = DomainRisk(own_weight=1.0)(logits[kept], labels[kept], domain[kept]).loss.mean()
+    with pytest.warns(DataQualityWarning, match=r"no row of domain 1 .* \(1 of 3 domains\)"):
+        part = DomainRisk(own_weight=1.0)(logits[kept], labels[kept], domain[kept]).loss.mean()
     both = [functional.cross_entropy(logits[domain == i, i], labels[domain == i]) for i in (0, 2)]
     torch.testing.assert_close(part, sum(both) / 2)
 
@@ -332,6 +333,13 @@ def test_the_gap_of_a_mixture_is_bounded():
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_row_alone_is_remarked():
+    logits = random(1, 3, 2)
+    with pytest.warns(DataQualityWarning, match="one row alone chooses"):
+        DomainWeights()(logits)
+    DomainWeights(measure="uniform")(logits)
 
 
 def test_a_small_first_batch_is_remarked():

@@ -17,10 +17,11 @@ from pluralign.audit.dependence import (
     shannon_divergence,
 )
 from pluralign.errors import DataError
+from pluralign.learn.tabular import DependenceRegularisedRegressor
 from pluralign.learn.tabular_encoding import AttributeEncoder
 from pluralign.learn.tabular_strength import StrengthTable
 from pluralign.objectives import BradleyTerry, DistanceCovariance, Regularised
-from pluralign.objectives.dependence import _say_once
+from pluralign.objectives.dependence import _say_once, _say_vectors
 from pluralign.objectives.dependence_attributes import Attributes
 from pluralign.objectives.dependence_losses import OutcomeLoss, Outcomes
 
@@ -92,6 +93,26 @@ def test_the_path_is_chosen_by_the_attributes_and_said_once(caplog):
     assert [record.getMessage() for record in caplog.records] == [
         "distance covariance takes the path 'line' (O(n log n))"
     ]
+
+
+def test_vectors_of_predictions_are_remarked_once(caplog):
+    _say_vectors.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            DistanceCovariance()(torch.stack([Y, Y.flip(0)], 1), G)
+    assert [record.getMessage() for record in caplog.records] == [
+        "predictions have 2 columns: what is measured is the dependence of the whole vector"
+    ]
+
+
+def test_a_fit_names_cells_of_few_rows():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 2)), rng.normal(size=40)
+    sensitive = {"sex": ["f"] * 3 + ["m"] * 37, "age": rng.random(40)}
+    model = DependenceRegularisedRegressor(strength=1.0, max_epochs=1)
+    with pytest.warns(DataQualityWarning, match=r"1 of 2 cells have fewer than 10 rows: f \(3\)"):
+        model.fit(x, y, sensitive_features=sensitive)
+    model.set_params(strength=0.0).fit(x, y, sensitive_features=sensitive)
 
 
 def test_equals_dcor():

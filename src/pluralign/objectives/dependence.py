@@ -208,6 +208,8 @@ class DistanceCovariance:
         weights = [self._weights(term) for term in self._terms(attributes)]
         if yhat.ndim == 2 or self.exponent != 1:
             _say("blocks", len(yhat))
+            if yhat.ndim == 2:
+                _say_vectors(yhat.shape[1])
             return _pairwise(yhat, weights)
         order = Order.of(yhat)
         sums = [self._sums(order, weight, generator) for weight in weights]
@@ -275,6 +277,14 @@ def _say_once(path: Path, large: bool) -> None:
         "distance covariance takes the path %r (%s)",
         path,
         cost,
+    )
+
+
+@cache
+def _say_vectors(columns: int) -> None:
+    _LOG.warning(
+        "predictions have %d columns: what is measured is the dependence of the whole vector",
+        columns,
     )
 
 

@@ -6,6 +6,7 @@ equally sure. Weights of a whole batch or session of one domain are therefore th
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple, final
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..errors import DataError, ParameterError
+from ..errors import DataError, DataQualityWarning, ParameterError
 from ..rules import AnyOf, OneOf, Within, check, shown
 
 Gamma = float | Literal["argmin"]
@@ -65,9 +66,9 @@ class DomainWeights:
         ParameterError: for a value out of range, or a combination without meaning.
 
     Example:
-        >>> logits = torch.tensor([[[4.0, 0.0], [1.0, 0.0], [0.5, 0.0]]])
+        >>> logits = torch.tensor([[[4.0, 0.0], [1.0, 0.0], [0.5, 0.0]]]).repeat(2, 1, 1)
         >>> DomainWeights(gamma="argmin")(logits).weights.tolist()
-        [[1.0, 0.0]]
+        [[1.0, 0.0], [1.0, 0.0]]
 
     Differs from the paper:
         Weights are normalised over the heads that are combined, where the authors normalise
@@ -107,6 +108,13 @@ class DomainWeights:
                 do not fit.
         """
         check_logits(logits)
+        if len(logits) == 1 and self.measure == "entropy":
+            warnings.warn(
+                "one row alone chooses among the heads: entropy often picks one that is sure and "
+                "wrong. Give the rows of a domain together, or use DomainSession.",
+                DataQualityWarning,
+                stacklevel=2,
+            )
         entropy = prediction_entropy(logits)
         evidence = self.evidence(logits, features, prototypes)
         if self.level == "batch":
