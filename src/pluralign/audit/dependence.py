@@ -141,13 +141,15 @@ def jensen_shannon(
     _require("bandwidth", bandwidth, AnyOf(Within(0.0, closed="neither"), OneOf("scott")))
     _require("grid", grid, Within(50, integer=True))
     _require("weights", weights, OneOf("proportion", "equal"))
-    values, names, index = _grouped(outputs, groups)
+    values, names, index = grouped_outputs(outputs, groups)
     counts = np.bincount(index)
     if np.ptp(values) == 0:
         return 0.0
     wide = values.std(ddof=1) * len(values) ** -0.2 if bandwidth == "scott" else float(bandwidth)
     points = np.linspace(values.min(), values.max(), grid)
-    densities = np.stack([_density(values[index == g], points, wide) for g in range(len(names))])
+    densities = np.stack(
+        [kernel_density(values[index == g], points, wide) for g in range(len(names))]
+    )
     totals = densities.sum(1, keepdims=True)
     if (totals == 0).any():
         raise DataError(
@@ -179,7 +181,7 @@ def between_group_share(
         1.0
     """
     _require("weighting", weighting, OneOf("weighted", "unweighted"))
-    values, _, index = _grouped(outputs, groups)
+    values, _, index = grouped_outputs(outputs, groups)
     if np.ptp(values) == 0:
         return 0.0
     counts = np.bincount(index)
@@ -312,7 +314,8 @@ def _entropy(pmf: Floats) -> Floats:
     return -(pmf * np.log2(np.clip(pmf, _LEAST, 1.0))).sum(-1)
 
 
-def _density(values: Floats, points: Floats, bandwidth: float) -> Floats:
+def kernel_density(values: Floats, points: Floats, bandwidth: float) -> Floats:
+    """Sums of Gaussian kernels of height 1 around values, at points ``(K,)``."""
     total = np.zeros(len(points))
     step = max(1, _CHUNK // len(points))
     for start in range(0, len(values), step):
@@ -321,7 +324,12 @@ def _density(values: Floats, points: Floats, bandwidth: float) -> Floats:
     return total
 
 
-def _grouped(outputs: ArrayLike, groups: Sequence[Any]) -> tuple[Floats, list[str], Any]:
+def grouped_outputs(outputs: ArrayLike, groups: Sequence[Any]) -> tuple[Floats, list[str], Any]:
+    """Checked outputs ``(n,)``, names of the groups, and the place of each row's group.
+
+    Raises:
+        DataError: for unequal lengths, no rows or values that are not finite.
+    """
     values = np.asarray(outputs, dtype=np.float64)
     if values.ndim != 1 or len(values) != len(groups) or not len(values):
         raise DataError(f"outputs {values.shape} and {len(groups)} groups must be equal, (n,).")
