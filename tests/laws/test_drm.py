@@ -23,6 +23,7 @@ from pluralign.steer.domain_weights import (
     DomainWeights,
     gap_weights,
     label_weights,
+    pair_logits,
     prediction_entropy,
 )
 
@@ -333,6 +334,22 @@ def test_the_gap_of_a_mixture_is_bounded():
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_preferences_of_several_origins_are_weighed_by_binary_entropy():
+    margins = random(40, 4) * torch.tensor([3.0, 1.0, 0.3, 1.0])
+    logits = pair_logits(margins)
+    p = margins.sigmoid()
+    binary = -(p * p.log() + (1 - p) * (1 - p).log())
+    torch.testing.assert_close(prediction_entropy(logits), binary)
+    found = DomainWeights()(logits)
+    weights = 1 / binary[:, :3].mean(0)
+    torch.testing.assert_close(found.weights[0], weights / weights.sum())
+    torch.testing.assert_close(found.probabilities[:, 0], p[:, :3] @ found.weights[0])
+    # Entropy cannot tell a head from its opposite; a few labelled pairs can.
+    opposite = pair_logits(torch.stack([margins[:, 0], -margins[:, 0], margins[:, 1]], 1))
+    torch.testing.assert_close(DomainWeights()(opposite).weights[0], torch.full((2,), 0.5).double())
+    assert label_weights(opposite, (margins[:, 0] < 0).long()).argmax() == 0
 
 
 def test_a_row_alone_is_remarked():

@@ -25,7 +25,12 @@ def test_it_says_the_price_of_the_chosen_strength(tmp_path):
     table = StrengthTable.measure(
         lambda s, _: next((score, jsd, 0.0) for at, score, jsd in rows if at == s), [0, 5, 50], [0]
     )
-    text = page(tmp_path, strength=[table.record("ccdcov", score="RPS", chosen=5, rule="hand")])
+    useless = StrengthTable.measure(lambda s, _: (0.1 + s, 0.04, 0.0), [0, 5], [0])
+    records = [
+        useless.record("sum_marginal", chosen=5.0),  # the headline is of the one that helps most
+        table.record("ccdcov", score="RPS", chosen=5, rule="hand"),
+    ]
+    text = page(tmp_path, strength=records)
     assert "At strength 5 \u2068ccdcov\u2069 leaves 75.0\u202f% less dependence" in text
     assert "for a loss 1.0\u202f% higher" in text
     assert "chosen by hand" in text

@@ -184,6 +184,24 @@ def gap_weights(gap: Tensor, gamma: Gamma = 1.0) -> Tensor:
     return (-float(gamma) * gap.clamp_min(FLOOR).log()).softmax(-1)
 
 
+def pair_logits(margins: Tensor) -> Tensor:
+    """Logits ``(N, H, 2)`` of preference pairs from each head's reward margins ``(N, H)``.
+
+    Class 0 is "the first response is better", with probability ``sigmoid(margin)`` under
+    Bradley-Terry: heads of preferences are weighed like heads of classes. A head and its opposite
+    are equally sure; where the sources may hold both, use :func:`label_weights` on a few pairs.
+
+    Args:
+        margins: reward of the first less that of the second response, the shared head last; of a
+            ``RewardModel`` whose outputs are the domains and one trained on all pairs.
+
+    Example:
+        >>> pair_logits(torch.tensor([[2.0, -1.0]])).softmax(-1)[..., 0]
+        tensor([[0.8808, 0.2689]])
+    """
+    return torch.stack([margins, torch.zeros_like(margins)], -1)
+
+
 def label_weights(logits: Tensor, labels: Tensor) -> Tensor:
     """Weights ``(H,)`` by the likelihood of a few labelled rows (ours).
 

@@ -82,7 +82,7 @@ def _strength_title(curves: Sequence[Curve]) -> str:
     told = [(curve, found) for curve in curves if (found := _changes(curve)) is not None]
     if not told:
         return "Loss and dependence by strength"
-    curve, (point, cost, gain) = told[0]
+    curve, (point, cost, gain) = min(told, key=lambda one: one[1][2])
     way = "less" if gain <= 0 else "more"
     return (
         f"At strength {number(point.strength)} {isolated(curve.name)} leaves "
