@@ -3,12 +3,14 @@
 ``--scale toy`` runs the XOR experiment (seconds), ``small`` adds COMPAS and the insurance
 table at few strengths and seeds (minutes), ``paper`` is the whole grid of the authors' lab (16
 strengths, 10 seeds: hours on a CPU). ``--only xor|compas|insurance`` picks one. Data are read
-from ``../shared/data``, or from ``--data``.
+from ``../shared/data``, or from ``--data``. ``--report PAGE.html`` draws loss against dependence by
+strength with the chosen one, and densities by intersection cell without and with the penalty.
 """
 
 import argparse
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +18,33 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from sklearn.metrics import roc_auc_score
 
+from pluralign.audit.densities import cell_densities
 from pluralign.audit.dependence import (
     between_group_share,
     intersection_cells,
     jensen_shannon,
     ranked_probability_score,
 )
+from pluralign.audit.report import write_groups_report
 from pluralign.learn.tabular import (
     DependenceRegularisedClassifier,
     DependenceRegularisedRegressor,
 )
 from pluralign.learn.tabular_strength import StrengthTable
-from pluralign.provenance import machine, versions
+from pluralign.provenance import machine, provenance, versions
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 STRENGTHS = {"small": (0, 10, 20, 40), "paper": tuple(range(0, 151, 10))}
 SEEDS = {"small": 2, "paper": 10}
 EPOCHS = {"small": 12, "paper": 35}
 
+Found = tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any]]
+"""Rows to print, tables of strengths and densities for the report."""
 
-def xor(strength: float, measure: str, seed: int, n: int = 4000) -> dict[str, float]:
+
+def xor(strength: float, measure: str, seed: int, n: int = 4000) -> dict[str, Any]:
     """Two fair coins that are harmless alone: the outcome depends on whether they differ."""
     rng = np.random.default_rng(seed)
     a, b = rng.integers(0, 2, (2, n))
@@ -53,25 +61,39 @@ def xor(strength: float, measure: str, seed: int, n: int = 4000) -> dict[str, fl
     found = model.fit(features[train], y[train], sensitive_features=sensitive)
     predicted = found.predict(features[test])
     gap = predicted[differ[test] == 1].mean() - predicted[differ[test] == 0].mean()
+    cells, _ = intersection_cells({"first coin": a[test], "second coin": b[test]})
     return {
         "gap": abs(float(gap)),
         "mse": float(np.mean((predicted - y[test]) ** 2)),
         "uf": between_group_share(predicted, differ[test].tolist()),
+        "jsd": jensen_shannon(predicted, cells),
+        "predicted": predicted,
+        "cells": cells,
     }
 
 
-def xor_table(seeds: int) -> list[dict[str, Any]]:
+def xor_table(seeds: int) -> Found:
     """Every penalty at two strengths, mean over seeds."""
-    rows = []
-    settings = [("none", 0.0)] + [
-        (m, s) for m in ("sum_marginal", "ccdcov", "jdcov") for s in (10.0, 100.0)
-    ]
-    for measure, strength in settings:
-        kind = "ccdcov" if measure == "none" else measure
-        found = [xor(strength, kind, seed) for seed in range(seeds)]
-        means = {key: float(np.mean([one[key] for one in found])) for key in found[0]}
-        rows.append({"measure": measure, "strength": strength, **means})
-    return rows
+    once = cache(xor)
+    rows, tables = [], []
+    for measure in ("sum_marginal", "ccdcov", "jdcov"):
+        for strength in (0.0, 10.0, 100.0):
+            if strength or not rows:
+                found = [once(strength, measure, seed) for seed in range(seeds)]
+                kept = ("gap", "mse", "uf", "jsd")
+                means = {key: float(np.mean([one[key] for one in found])) for key in kept}
+                name = measure if strength else "none"
+                rows.append({"measure": name, "strength": strength, **means})
+
+        def measured(strength: float, seed: int, measure: str = measure) -> Any:
+            one = once(strength, measure if strength else "sum_marginal", seed)
+            return one["mse"], one["jsd"], one["uf"]
+
+        table = StrengthTable.measure(measured, (0.0, 10.0, 100.0), range(seeds))
+        tables.append(table.record(measure, score="mean squared error"))
+    before, after = once(0.0, "sum_marginal", 0), once(100.0, "ccdcov", 0)
+    outputs = {"strength 0": before["predicted"], "ccdcov, strength 100": after["predicted"]}
+    return rows, tables, cell_densities(outputs, before["cells"], unit="predicted outcome")
 
 
 def compas(data: Path) -> tuple[Any, ...]:
@@ -95,7 +117,7 @@ def compas(data: Path) -> tuple[Any, ...]:
     return features, kept.two_year_recid.to_numpy(), sensitive, np.array(cells)
 
 
-def compas_row(data: tuple[Any, ...], strength: float, measure: str, seed: int) -> list[float]:
+def compas_row(data: tuple[Any, ...], strength: float, measure: str, seed: int) -> Any:
     """Train on 70 %, measure on 30 %: score, divergence, share, accuracy."""
     features, outcome, sensitive, cells = data
     order = np.random.default_rng(seed).permutation(len(outcome))
@@ -107,13 +129,14 @@ def compas_row(data: tuple[Any, ...], strength: float, measure: str, seed: int) 
     share = model.predict_proba(features[test])[:, 1]
     score = ranked_probability_score(outcome[test], share, kind="binary").mean()
     names = cells[test].tolist()
-    accuracy = float(np.mean((share > 0.5) == outcome[test]))
-    return [
+    measures = (
         float(score),
         jensen_shannon(share, names),
         between_group_share(share, names, weighting="unweighted"),
-        accuracy,
-    ]
+        float(np.mean((share > 0.5) == outcome[test])),
+        float(roc_auc_score(outcome[test], share)),
+    )
+    return measures, share, names
 
 
 def insurance(data: Path) -> tuple[Any, ...]:
@@ -134,7 +157,7 @@ def insurance(data: Path) -> tuple[Any, ...]:
 
 def insurance_row(
     data: tuple[Any, ...], strength: float, measure: str, seed: int, epochs: int
-) -> tuple[float, float, float]:
+) -> Any:
     """Train on 70 %, measure on 30 %, the predicted frequency at the policy's exposure."""
     features, counts, exposure, sensitive, cells = data
     order = np.random.default_rng(seed).permutation(len(counts))
@@ -158,11 +181,12 @@ def insurance_row(
     rate = model.predict(features[test])
     score = ranked_probability_score(counts[test], rate * exposure[test]).mean()
     names = cells[test].tolist()
-    return (
+    measures = (
         float(score),
         jensen_shannon(rate, names),
         between_group_share(rate, names, weighting="unweighted"),
     )
+    return measures, rate, names
 
 
 def shown(title: str, rows: list[dict[str, Any]]) -> None:
@@ -195,32 +219,70 @@ def strength_rows(table: StrengthTable, measure: str) -> list[dict[str, Any]]:
     ]
 
 
-def compas_table(folder: Path, seeds: int) -> list[dict[str, Any]]:
+def compas_table(folder: Path, seeds: int) -> Found:
     """Both joint penalties at the strengths of the method's page."""
     data = compas(folder)
-    rows = []
-    settings = [("ccdcov", s) for s in (0.0, 5.0, 20.0, 50.0, 100.0)]
-    settings += [("jdcov", s) for s in (5.0, 20.0, 50.0)]
-    for measure, strength in settings:
-        found = [compas_row(data, strength, measure, seed) for seed in range(seeds)]
-        names = ("score", "jsd", "uf", "accuracy")
-        means = dict(zip(names, np.mean(found, 0).tolist(), strict=True))
-        rows.append({"measure": measure, "strength": strength, **means})
-    return rows
+    once = cache(lambda strength, measure, seed: compas_row(data, strength, measure, seed))
+    names = ("score", "jsd", "uf", "accuracy", "auc")
+    rows, tables = [], []
+    for measure, strengths in (("ccdcov", (0, 5, 20, 50, 100)), ("jdcov", (0, 5, 20, 50))):
+
+        def run(strength: float, seed: int, measure: str = measure) -> Any:
+            return once(float(strength), measure if strength else "ccdcov", seed)[0]
+
+        table = StrengthTable.measure(
+            lambda s, seed, r=run: r(s, seed)[:3], strengths, range(seeds)
+        )
+        tables.append(table.record(measure, score="Brier score (RPS)"))
+        for row in table.rows:
+            every = np.mean([run(row.strength, seed) for seed in range(seeds)], 0).tolist()
+            named = dict(zip(names, every, strict=True))
+            rows.append({"measure": measure, "strength": row.strength, **named})
+    (_, before, cells), (_, after, _) = once(0.0, "ccdcov", 0), once(50.0, "ccdcov", 0)
+    outputs = {"strength 0": before, "ccdcov, strength 50": after}
+    return rows, tables, cell_densities(outputs, cells, unit="probability of re-arrest")
 
 
-def insurance_table(folder: Path, scale: str, seeds: int) -> list[dict[str, Any]]:
+def insurance_table(folder: Path, scale: str, seeds: int) -> Found:
     """The strength table of both joint penalties."""
     data = insurance(folder)
-    rows = []
+    once = cache(lambda s, measure, seed: insurance_row(data, s, measure, seed, EPOCHS[scale]))
+    rows, tables = [], []
     for measure in ("ccdcov", "jdcov"):
         table = StrengthTable.measure(
-            lambda s, seed, m=measure: insurance_row(data, s, m, seed, EPOCHS[scale]),
+            lambda s, seed, m=measure: once(s, m if s else "ccdcov", seed)[0],
             STRENGTHS[scale],
             range(seeds),
         )
         rows += strength_rows(table, measure)
-    return rows
+        chosen = {"ccdcov": 40.0, "jdcov": 30.0}[measure]
+        by_lab = chosen in {row.strength for row in table.rows}
+        rule = "the lab's choice" if by_lab else ""
+        tables.append(
+            table.record(
+                measure,
+                score="ranked probability score",
+                chosen=chosen if by_lab else None,
+                rule=rule,
+            )
+        )
+    (_, before, cells), (_, after, _) = once(0.0, "ccdcov", 0), once(40.0, "ccdcov", 0)
+    outputs = {"strength 0": before, "ccdcov, strength 40": after}
+    return rows, tables, cell_densities(outputs, cells, unit="claims a year")
+
+
+def write_page(path: Path, found: dict[str, Found], scale: str) -> None:
+    """One page for each table; with several, their names stand before the file's."""
+    for name, (_, tables, densities) in found.items():
+        target = path if len(found) == 1 else path.with_name(f"{name}_{path.name}")
+        command = f"python reproductions/distance_covariance.py --scale {scale} --only {name}"
+        record = {
+            "title": f"Distance-covariance penalties: {name}",
+            "strength": tables,
+            "densities": densities,
+            "provenance": {"command": command, **provenance(seed=0)},
+        }
+        print(f"written: {write_groups_report(record, target)}", file=sys.stderr)
 
 
 def main() -> int:
@@ -230,11 +292,12 @@ def main() -> int:
     parser.add_argument("--only", choices=("xor", "compas", "insurance"))
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--report", type=Path, help="draw the tables as a page")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     wanted = {"toy": ["xor"]}.get(options.scale, ["xor", "compas", "insurance"])
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, Found] = {}
     for name in [options.only] if options.only else wanted:
         if name == "xor":
             found[name] = xor_table(options.seeds or 3)
@@ -244,9 +307,12 @@ def main() -> int:
             scale = "small" if options.scale == "toy" else options.scale
             found[name] = insurance_table(options.data, scale, options.seeds or SEEDS[scale])
         if not options.json:
-            shown(f"{name}, scale {options.scale}", found[name])
+            shown(f"{name}, scale {options.scale}", found[name][0])
+    if options.report:
+        write_page(options.report, found, options.scale)
     if options.json:
-        record = {"reproduction": "distance_covariance", "scale": options.scale, "tables": found}
+        tables = {name: rows for name, (rows, _, _) in found.items()}
+        record = {"reproduction": "distance_covariance", "scale": options.scale, "tables": tables}
         print(json.dumps({**record, "machine": {**machine(), **versions()}}))
     return 0
 

@@ -4,14 +4,17 @@
 method's page). ``--scale small``: 10,000 images of Fashion-MNIST from ``../shared/data/images28``
 (8,000 to train on), a 5-layer network 512 wide, batch 2048 against 128. ``--scale paper`` is
 ResNet44 on CIFAR-10, which needs a download and a GPU, and is not run here. Mean over seeds
-with a t interval of the mean; ``--json`` prints one object.
+with a t interval of the mean; ``--json`` prints one object, ``--report PAGE.html`` draws the
+drift of the first seed.
 """
 
 import argparse
 import json
+import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,11 +25,12 @@ from torch import nn
 from torch.nn import functional
 
 from pluralign import DataQualityWarning
-from pluralign.audit.drift import fit_drift
+from pluralign.audit.drift import drift_record
+from pluralign.audit.report import write_groups_report
 from pluralign.learn.drift import WeightDistance
 from pluralign.learn.regime import epoch_multiplier, scale_learning_rate
 from pluralign.nn import convert_ghost_norm, recalibrate
-from pluralign.provenance import machine, versions
+from pluralign.provenance import machine, provenance, versions
 
 IMAGES = Path(__file__).parents[2] / "shared" / "data" / "images28"
 CLIP = 5.0
@@ -82,7 +86,7 @@ def network(inputs: int, widths: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(inputs, 10))
 
 
-def run(scale: Scale, data, setting: str, seed: int) -> dict[str, float]:
+def run(scale: Scale, data, setting: str, seed: int) -> tuple[dict[str, float], dict[str, Any]]:
     """Train once; accuracy before and after re-estimating statistics, and the drift."""
     x, y, n = data
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
@@ -112,7 +116,7 @@ def run(scale: Scale, data, setting: str, seed: int) -> dict[str, float]:
             step += 1
             if step <= 8 or step % max(1, steps // 40) == 0:
                 drift.append((step, measure(model)[0]))
-    fit = fit_drift(*zip(*drift, strict=True), before=steps // 2 + 1)
+    travelled = drift_record(setting, *zip(*drift, strict=True), before=steps // 2 + 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataQualityWarning)  # shown by the second column
         plain = accuracy(model, x[test], y[test])
@@ -121,9 +125,9 @@ def run(scale: Scale, data, setting: str, seed: int) -> dict[str, float]:
         "updates": steps,
         "accuracy": plain,
         "recalibrated": accuracy(model, x[test], y[test]),
-        "drift_slope": fit.log_slope,
-        "drift_r2": fit.log_r2,
-    }
+        "drift_slope": travelled["fit"]["log_slope"],
+        "drift_r2": travelled["fit"]["log_r2"],
+    }, travelled
 
 
 def accuracy(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
@@ -140,6 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", choices=[*SCALES, "paper"], default="toy")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--report", type=Path, help="draw the drift as a page")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if options.scale == "paper":
@@ -149,7 +154,17 @@ def main() -> None:
         setting: [run(scale, data, setting, seed) for seed in range(options.seeds)]
         for setting in SETTINGS
     }
-    table = {setting: summary(found) for setting, found in rows.items()}
+    table = {setting: summary([row for row, _ in found]) for setting, found in rows.items()}
+    if options.report:
+        record = {
+            "title": "The large-batch regime: drift of the weights",
+            "weight_drift": [found[0][1] for found in rows.values()],
+            "provenance": {
+                "command": f"python reproductions/ghost_batch_norm.py --scale {options.scale}",
+                **provenance(seed=0),
+            },
+        }
+        print(f"written: {write_groups_report(record, options.report)}", file=sys.stderr)
     if options.json:
         record = {"scale": options.scale, "seeds": options.seeds, "settings": table}
         print(json.dumps({**record, "machine": machine(), "versions": versions()}, indent=1))

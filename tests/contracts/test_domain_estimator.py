@@ -62,6 +62,24 @@ def test_every_measure(measure):
             assert found.tolist() == [0.5, 0.5]
 
 
+def test_rows_of_known_domains_listen_to_their_own_heads():
+    x, y, domain = world()
+    model = DomainEnsembleClassifier(max_epochs=30, random_state=0).fit(x, y, domain=domain)
+    mixed = np.random.default_rng(0).permutation(600)[:50]
+    found = model.predict_proba(x[mixed], domain=domain[mixed])
+    heads = model.head_probabilities(x[mixed])
+    for row, name in enumerate(domain[mixed]):
+        np.testing.assert_array_equal(found[row], heads[int(name == "south"), row])
+    assert (model.predict(x[mixed], domain=domain[mixed]) == y[mixed]).mean() > 0.9
+    with pytest.raises(DataError, match=r"domain 'west' was not fitted \(1 unknown\); known are"):
+        model.predict(x[:2], domain=["north", "west"])
+    with pytest.raises(DataError, match=r"shape \(2,\); got \(1,\)"):
+        model.predict(x[:2], domain=["north"])
+    plain = DomainEnsembleClassifier(max_epochs=1).fit(x, y)
+    with pytest.raises(DataError, match="was not fitted"):
+        plain.predict(x[:1], domain=["north"])
+
+
 def test_sums_and_batches():
     x, y, domain = world()
     model = DomainEnsembleClassifier(max_epochs=3, random_state=0).fit(x, y, domain=domain)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from page_faults import FAULTS
 from pluralign.audit.report import write_collection_report
 from pluralign.collect import AdaptiveSampler, Evaluation, SamplingPlan
 from pluralign.collect.forecast import collection_record, forecast
@@ -68,20 +69,6 @@ def open_page(browser, tmp_path):
     yield opened
     for page in pages:
         page.close()
-
-
-FAULTS = """() => [...document.querySelectorAll(".drawing")].filter(d => d.getClientRects().length)
-    .flatMap(drawing => {
-        const frame = drawing.getBoundingClientRect();
-        const texts = [...drawing.querySelectorAll("text")].filter(t => t.textContent)
-            .map(t => [t.textContent, t.getBoundingClientRect()]);
-        const outside = ([, b]) => b.left < frame.left - 2 || b.right > frame.right + 2;
-        const meet = (p, q) => p.left < q.right - 1 && q.left < p.right - 1
-            && p.top < q.bottom - 4 && q.top < p.bottom - 4;
-        const clashes = texts.flatMap(([a, p], i) => texts.slice(i + 1)
-            .filter(([, q]) => meet(p, q)).map(([b]) => `${a} / ${b}`));
-        return [...texts.filter(outside).map(([text]) => `outside: ${text}`), ...clashes];
-    })"""
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (390, "dark"), (1200, "light")])

@@ -23,6 +23,7 @@ from pluralign.steer.domain_weights import (
     DomainWeights,
     gap_weights,
     label_weights,
+    pair_logits,
     prediction_entropy,
 )
 
@@ -106,7 +107,8 @@ def test_the_risk_weighs_domains_and_not_rows():
     torch.testing.assert_close(terms.loss.mean(), expected)
     assert terms.loss.shape == (10,)
     kept = domain != 1  # an absent domain is left out, the others weigh equally
-    part = DomainRisk(own_weight=1.0)(logits[kept], labels[kept], domain[kept]).loss.mean()
+    with pytest.warns(DataQualityWarning, match=r"no row of domain 1 .* \(1 of 3 domains\)"):
+        part = DomainRisk(own_weight=1.0)(logits[kept], labels[kept], domain[kept]).loss.mean()
     both = [functional.cross_entropy(logits[domain == i, i], labels[domain == i]) for i in (0, 2)]
     torch.testing.assert_close(part, sum(both) / 2)
 
@@ -332,6 +334,29 @@ def test_the_gap_of_a_mixture_is_bounded():
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_preferences_of_several_origins_are_weighed_by_binary_entropy():
+    margins = random(40, 4) * torch.tensor([3.0, 1.0, 0.3, 1.0])
+    logits = pair_logits(margins)
+    p = margins.sigmoid()
+    binary = -(p * p.log() + (1 - p) * (1 - p).log())
+    torch.testing.assert_close(prediction_entropy(logits), binary)
+    found = DomainWeights()(logits)
+    weights = 1 / binary[:, :3].mean(0)
+    torch.testing.assert_close(found.weights[0], weights / weights.sum())
+    torch.testing.assert_close(found.probabilities[:, 0], p[:, :3] @ found.weights[0])
+    # Entropy cannot tell a head from its opposite; a few labelled pairs can.
+    opposite = pair_logits(torch.stack([margins[:, 0], -margins[:, 0], margins[:, 1]], 1))
+    torch.testing.assert_close(DomainWeights()(opposite).weights[0], torch.full((2,), 0.5).double())
+    assert label_weights(opposite, (margins[:, 0] < 0).long()).argmax() == 0
+
+
+def test_a_row_alone_is_remarked():
+    logits = random(1, 3, 2)
+    with pytest.warns(DataQualityWarning, match="one row alone chooses"):
+        DomainWeights()(logits)
+    DomainWeights(measure="uniform")(logits)
 
 
 def test_a_small_first_batch_is_remarked():

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from pluralign import DataQualityWarning, IncompatibleError, PairScores, ParameterError
+from pluralign.audit.cells import CellFrame
 from pluralign.audit.dependence import (
-    CellFrame,
+    between_group_share,
     independence_test,
     intersection_cells,
     jensen_shannon,
@@ -16,10 +17,11 @@ from pluralign.audit.dependence import (
     shannon_divergence,
 )
 from pluralign.errors import DataError
+from pluralign.learn.tabular import DependenceRegularisedRegressor
 from pluralign.learn.tabular_encoding import AttributeEncoder
 from pluralign.learn.tabular_strength import StrengthTable
 from pluralign.objectives import BradleyTerry, DistanceCovariance, Regularised
-from pluralign.objectives.dependence import _say_once
+from pluralign.objectives.dependence import _say_once, _say_vectors
 from pluralign.objectives.dependence_attributes import Attributes
 from pluralign.objectives.dependence_losses import OutcomeLoss, Outcomes
 
@@ -93,6 +95,26 @@ def test_the_path_is_chosen_by_the_attributes_and_said_once(caplog):
     ]
 
 
+def test_vectors_of_predictions_are_remarked_once(caplog):
+    _say_vectors.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            DistanceCovariance()(torch.stack([Y, Y.flip(0)], 1), G)
+    assert [record.getMessage() for record in caplog.records] == [
+        "predictions have 2 columns: what is measured is the dependence of the whole vector"
+    ]
+
+
+def test_a_fit_names_cells_of_few_rows():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 2)), rng.normal(size=40)
+    sensitive = {"sex": ["f"] * 3 + ["m"] * 37, "age": rng.random(40)}
+    model = DependenceRegularisedRegressor(strength=1.0, max_epochs=1)
+    with pytest.warns(DataQualityWarning, match=r"1 of 2 cells have fewer than 10 rows: f \(3\)"):
+        model.fit(x, y, sensitive_features=sensitive)
+    model.set_params(strength=0.0).fit(x, y, sensitive_features=sensitive)
+
+
 def test_equals_dcor():
     dcor = pytest.importorskip("dcor")
     rng = np.random.default_rng(0)
@@ -144,6 +166,16 @@ def test_counts_carry_their_exposure():
         OutcomeLoss(family="binary")(batch)
     with pytest.raises(ParameterError, match="on='count' does not go with family 'squared'"):
         OutcomeLoss(family="squared").prediction(Outcomes(Y, target), "count")
+
+
+def test_a_rate_that_rounds_to_zero_has_a_finite_loss_and_slope():
+    output = torch.tensor([-2000.0, -800.0, 0.0], requires_grad=True)
+    exposure = torch.tensor([1.0, 0.5, 2.0])
+    batch = Outcomes(output, torch.tensor([0.0, 3.0, 1.0]), exposure)
+    loss = OutcomeLoss(family="poisson")(batch).loss
+    assert loss.tolist() == pytest.approx([0.0, 3 * (800 + np.log(2)), 2 - np.log(2)], rel=1e-6)
+    loss.sum().backward()
+    assert output.grad.tolist() == pytest.approx([0.0, -3.0, 1.0])
 
 
 def test_classes_are_penalised_as_vectors():
@@ -207,6 +239,13 @@ def test_strength_table():
     assert [row.strength for row in beaten.pareto()] == [0]
 
 
+def test_one_row_has_no_dependence():
+    for weighting in ("weighted", "unweighted"):
+        assert between_group_share([0.3], ["a"], weighting=weighting) == 0
+    assert jensen_shannon([0.3], ["a"]) == 0
+    assert between_group_share([0.3, 0.4], ["a", "a"], weighting="unweighted") == 0
+
+
 def test_cells_and_their_sizes():
     with pytest.warns(DataQualityWarning, match=r"1 of 2 cells .* b × y \(3\)"):
         names, sizes = intersection_cells({"u": "a" * 12 + "bbb", "v": "x" * 12 + "yyy"})
@@ -216,25 +255,65 @@ def test_cells_and_their_sizes():
         intersection_cells({"u": "ab", "v": "a"})
 
 
-def test_frame_equals_fairlearn():
+@pytest.mark.parametrize("form", ["frame", "dict", "series", "list", "array", "absent cell"])
+@pytest.mark.parametrize("several", [True, False])
+def test_frame_equals_fairlearn(form, several):
     metrics = pytest.importorskip("fairlearn.metrics")
-    rng = np.random.default_rng(0)
-    y, p = rng.integers(0, 2, 60), rng.random(60)
-    sensitive = {"sex": rng.choice(["f", "m"], 60), "race": rng.choice(["a", "b"], 60)}
-    functions = {"brier": lambda t, s: np.mean((t - s) ** 2), "mean": lambda t, s: np.mean(s)}
     import pandas as pd
 
-    ours = CellFrame(metrics=functions, y_true=y, y_pred=p, sensitive_features=sensitive)
-    theirs = metrics.MetricFrame(
-        metrics=functions, y_true=y, y_pred=p, sensitive_features=pd.DataFrame(sensitive)
+    rng = np.random.default_rng(0)
+    y, p = rng.integers(0, 2, 60), rng.random(60)
+    table = pd.DataFrame({"sex": rng.choice(["f", "m"], 60), "race": rng.choice(["a", "b"], 60)})
+    if form == "absent cell":
+        table.loc[table.sex == "f", "race"] = "a"
+    sensitive = {
+        "dict": {name: table[name].to_list() for name in table},
+        "series": table.sex,
+        "list": table.sex.to_list(),
+        "array": table.to_numpy(),
+    }.get(form, table)
+    functions = {"brier": lambda t, s: np.mean((t - s) ** 2), "mean": lambda t, s: np.mean(s)}
+    chosen = functions if several else functions["mean"]
+    given = {"metrics": chosen, "y_true": y, "y_pred": p, "sensitive_features": sensitive}
+    ours, theirs = CellFrame(**given), metrics.MetricFrame(**given)
+
+    def same(one, other):
+        assert np.allclose(np.array(one, float), np.array(other, float), equal_nan=True)
+
+    same(ours.overall, theirs.overall)
+    same(ours.by_group, theirs.by_group)
+    assert list(ours.by_group.index) == list(theirs.by_group.index)
+    assert list(ours.by_group.index.names) == list(theirs.by_group.index.names)
+    assert ours.sensitive_levels == theirs.sensitive_levels
+    assert ours.counts.sum() == 60
+    if form == "absent cell":
+        assert ours.counts[("f", "b")] == 0
+    for name in ("group_min", "group_max"):
+        same(getattr(ours, name)(), getattr(theirs, name)())
+    for name in ("difference", "ratio"):
+        for method in ("between_groups", "to_overall"):
+            same(getattr(ours, name)(method), getattr(theirs, name)(method=method))
+
+
+def test_frame_passes_weights_and_says_what_is_wrong():
+    def weighted(t, s, sample_weight):
+        return float(np.average(s, weights=sample_weight))
+
+    given = {"y_true": [0, 1, 1], "y_pred": [0.0, 1.0, 3.0], "sensitive_features": ["a", "b", "b"]}
+    frame = CellFrame(metrics=weighted, sample_params={"sample_weight": [1, 1, 3]}, **given)
+    assert frame.by_group["b"] == 2.5
+    several = CellFrame(
+        metrics={"w": weighted}, sample_params={"w": {"sample_weight": [1, 3, 1]}}, **given
     )
-    for name in ("overall", "by_group"):
-        one, other = getattr(ours, name), getattr(theirs, name)
-        assert np.allclose(one.to_numpy(float), other.to_numpy(float))
-        assert list(one.index) == list(other.index)
-    for name in ("difference", "ratio", "group_min", "group_max"):
-        one, other = getattr(ours, name)(), getattr(theirs, name)()
-        assert np.allclose(one.to_numpy(float), other.to_numpy(float))
+    assert several.by_group.loc["b", "w"] == 1.5
+    with pytest.raises(ParameterError, match=r"sample_params name no metric: \['x'\]"):
+        CellFrame(metrics={"w": weighted}, sample_params={"x": {}}, **given)
+    with pytest.raises(ParameterError, match="method must be one of 'between_groups'"):
+        frame.difference("worst")
+    with pytest.raises(DataError, match=r"\[2, 3\] rows"):
+        CellFrame(metrics=weighted, **{**given, "y_pred": [0.0, 1.0]})
+    with pytest.raises(DataError, match="'sex' has missing values"):
+        CellFrame(metrics=weighted, **{**given, "sensitive_features": {"sex": ["a", None, "b"]}})
 
 
 def test_independence_tests_keep_their_level_and_see_xor():
@@ -266,6 +345,9 @@ def test_independence_tests_keep_their_level_and_see_xor():
         (lambda: jensen_shannon([0.1], "ab"), "must be equal"),
         (lambda: jensen_shannon([0.1, float("nan")], "ab"), "output of row 1 is not finite"),
         (lambda: jensen_shannon([0.0, 333.3, 1e6], "aba", bandwidth=1e-3), "too narrow"),
+        (lambda: ranked_probability_score([], []), r"must be equal, \(n,\), n >= 1"),
+        (lambda: ranked_probability_score([0, -1], [0.5, 0.5]), "row 1 is not"),
+        (lambda: ranked_probability_score([0, float("nan")], [0.5, 0.5]), "row 1 is not"),
         (lambda: ranked_probability_score([11], [0.5]), "max_count is 10"),
         (lambda: ranked_probability_score([1], [1.5], kind="binary"), r"must be in \[0, 1\]"),
         (lambda: shannon_divergence([[0.5, 0.6]]), "sum to 1"),

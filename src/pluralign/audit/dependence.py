@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, final
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -141,13 +141,15 @@ def jensen_shannon(
     _require("bandwidth", bandwidth, AnyOf(Within(0.0, closed="neither"), OneOf("scott")))
     _require("grid", grid, Within(50, integer=True))
     _require("weights", weights, OneOf("proportion", "equal"))
-    values, names, index = _grouped(outputs, groups)
+    values, names, index = grouped_outputs(outputs, groups)
     counts = np.bincount(index)
     if np.ptp(values) == 0:
         return 0.0
     wide = values.std(ddof=1) * len(values) ** -0.2 if bandwidth == "scott" else float(bandwidth)
     points = np.linspace(values.min(), values.max(), grid)
-    densities = np.stack([_density(values[index == g], points, wide) for g in range(len(names))])
+    densities = np.stack(
+        [kernel_density(values[index == g], points, wide) for g in range(len(names))]
+    )
     totals = densities.sum(1, keepdims=True)
     if (totals == 0).any():
         raise DataError(
@@ -179,14 +181,16 @@ def between_group_share(
         1.0
     """
     _require("weighting", weighting, OneOf("weighted", "unweighted"))
-    values, _, index = _grouped(outputs, groups)
+    values, _, index = grouped_outputs(outputs, groups)
+    if np.ptp(values) == 0:
+        return 0.0
     counts = np.bincount(index)
     means = np.bincount(index, values) / counts
     if weighting == "unweighted":
         between, total = means.var(ddof=1) if len(means) > 1 else 0.0, values.var(ddof=1)
     else:
         between, total = counts @ (means - values.mean()) ** 2 / len(values), values.var()
-    return float(between / total) if np.ptp(values) > 0 else 0.0
+    return float(between / total)
 
 
 def ranked_probability_score(
@@ -216,8 +220,12 @@ def ranked_probability_score(
     """
     _require("kind", kind, OneOf("poisson", "binary"))
     truth, means = np.asarray(outcome, np.float64), np.asarray(predicted, np.float64)
-    if truth.shape != means.shape or truth.ndim != 1:
-        raise DataError(f"outcome {truth.shape} and predicted {means.shape} must be equal, (n,).")
+    if truth.shape != means.shape or truth.ndim != 1 or not len(truth):
+        raise DataError(
+            f"outcome {truth.shape} and predicted {means.shape} must be equal, (n,), n >= 1."
+        )
+    if not np.isfinite(truth).all() or (truth < 0).any():
+        raise DataError(f"outcomes must be finite and >= 0; row {_first_bad(truth)} is not.")
     high = 1.0 if kind == "binary" else math.inf
     if not ((means >= 0) & (means <= high)).all():
         raise DataError(f"predicted values of kind {kind!r} must be in [0, {high:g}].")
@@ -293,90 +301,21 @@ def independence_test(
     return IndependenceTest(observed, p_value, method, n, n_permutations)
 
 
-@final
-class CellFrame:
-    """Metrics by intersection cell, read like fairlearn's ``MetricFrame``.
-
-    Use it where code expects that interface; ``GroupFrame`` adds intervals for pairs.
-
-    Args:
-        metrics: a function ``(y_true, y_pred) -> float``, or several by name.
-        y_true: ``n`` outcomes.
-        y_pred: ``n`` predictions.
-        sensitive_features: columns by name (a mapping or a data frame); crossed.
-
-    Example:
-        >>> frame = CellFrame(
-        ...     metrics=lambda y, p: float(np.mean(p)), y_true=[0, 1], y_pred=[0.2, 0.6],
-        ...     sensitive_features={"sex": ["f", "m"]},
-        ... )
-        >>> frame.by_group["m"].item(), round(float(frame.difference()), 3)
-        (0.6, 0.4)
-
-    Attributes:
-        overall: value of all rows, or a Series by metric name.
-        by_group: Series (one metric) or DataFrame (several), indexed by the cell.
-        counts: Series of rows by cell.
-    """
-
-    def __init__(
-        self,
-        *,
-        metrics: Callable[..., float] | Mapping[str, Callable[..., float]],
-        y_true: ArrayLike,
-        y_pred: ArrayLike,
-        sensitive_features: Mapping[str, Sequence[Any]],
-    ) -> None:
-        import pandas as pd
-
-        self._single = callable(metrics)
-        named = {"metric": metrics} if callable(metrics) else dict(metrics)
-        truth, predicted = np.asarray(y_true), np.asarray(y_pred)
-        keys = pd.DataFrame({str(name): list(c) for name, c in sensitive_features.items()})
-        if not len(truth) == len(predicted) == len(keys):
-            raise DataError(
-                f"y_true, y_pred and sensitive_features have {len(truth)}, {len(predicted)} and "
-                f"{len(keys)} rows; they must be equal."
-            )
-        cells: Any = keys.groupby(list(keys.columns) if keys.shape[1] > 1 else keys.columns[0])
-        rows = {
-            cell: {name: metric(truth[at], predicted[at]) for name, metric in named.items()}
-            for cell, at in cells.indices.items()
-        }
-        table: Any = pd.DataFrame.from_dict(rows, orient="index").sort_index()
-        table.index = cells.size().index
-        overall = pd.Series({name: metric(truth, predicted) for name, metric in named.items()})
-        self.overall: Any = overall.iloc[0] if self._single else overall
-        self.by_group: Any = table["metric"] if self._single else table
-        self.counts: Any = cells.size()
-
-    def group_min(self) -> Any:
-        """The least value over cells, of each metric."""
-        return self.by_group.min()
-
-    def group_max(self) -> Any:
-        """The greatest value over cells, of each metric."""
-        return self.by_group.max()
-
-    def difference(self) -> Any:
-        """Greatest less least value over cells, of each metric."""
-        return self.group_max() - self.group_min()
-
-    def ratio(self) -> Any:
-        """Least over greatest value of the cells, of each metric."""
-        return self.group_min() / self.group_max()
-
-
 def _require(name: str, value: object, rule: Rule) -> None:
     if not rule.admits(value):
         raise ParameterError(f"{name} must be {rule.wants()}; got {shown(value)}.")
+
+
+def _first_bad(truth: Floats) -> int:
+    return int(np.flatnonzero(~(np.isfinite(truth) & (truth >= 0)))[0])
 
 
 def _entropy(pmf: Floats) -> Floats:
     return -(pmf * np.log2(np.clip(pmf, _LEAST, 1.0))).sum(-1)
 
 
-def _density(values: Floats, points: Floats, bandwidth: float) -> Floats:
+def kernel_density(values: Floats, points: Floats, bandwidth: float) -> Floats:
+    """Sums of Gaussian kernels of height 1 around values, at points ``(K,)``."""
     total = np.zeros(len(points))
     step = max(1, _CHUNK // len(points))
     for start in range(0, len(values), step):
@@ -385,7 +324,12 @@ def _density(values: Floats, points: Floats, bandwidth: float) -> Floats:
     return total
 
 
-def _grouped(outputs: ArrayLike, groups: Sequence[Any]) -> tuple[Floats, list[str], Any]:
+def grouped_outputs(outputs: ArrayLike, groups: Sequence[Any]) -> tuple[Floats, list[str], Any]:
+    """Checked outputs ``(n,)``, names of the groups, and the place of each row's group.
+
+    Raises:
+        DataError: for unequal lengths, no rows or values that are not finite.
+    """
     values = np.asarray(outputs, dtype=np.float64)
     if values.ndim != 1 or len(values) != len(groups) or not len(values):
         raise DataError(f"outputs {values.shape} and {len(groups)} groups must be equal, (n,).")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
@@ -36,6 +37,47 @@ class AdaptivityGap:
     def to_json(self) -> dict[str, Any]:
         """Plain values, for records."""
         return asdict(self)
+
+
+def domain_table(
+    right: ArrayLike, domains: Sequence[Any], columns: Sequence[str]
+) -> dict[str, Any]:
+    """Accuracy of each head, or way of combining heads, on each domain, for the report.
+
+    Use it with the heads' predictions on rows of known labels and domains: a row says which head
+    serves a domain, a column whom a head leaves out.
+
+    Args:
+        right: ``(C, N)`` whether each of C heads or ways is right on each of N rows.
+        domains: ``N`` names.
+        columns: C names.
+
+    Returns:
+        Plain values: ``columns`` and ``rows`` with ``name``, ``n`` and ``values``.
+
+    Raises:
+        DataError: for shapes that do not fit.
+
+    Example:
+        >>> table = domain_table([[1, 1, 0], [0, 1, 1]], ["a", "a", "b"], ["own", "shared"])
+        >>> [(row["name"], row["n"], row["values"]) for row in table["rows"]]
+        [('a', 2, [1.0, 0.5]), ('b', 1, [0.0, 1.0])]
+    """
+    table = np.asarray(right, dtype=np.float64)
+    names = np.array([str(name) for name in domains])
+    if table.shape != (len(columns), len(names)) or not table.size:
+        raise DataError(
+            f"right must be (columns, rows) = ({len(columns)}, {len(names)}); got {table.shape}."
+        )
+    rows = [
+        {
+            "name": str(name),
+            "n": int((names == name).sum()),
+            "values": table[:, names == name].mean(1).tolist(),
+        }
+        for name in np.unique(names)
+    ]
+    return {"measure": "accuracy", "columns": list(columns), "rows": rows}
 
 
 def adaptivity_gap(

@@ -96,6 +96,36 @@ def fit_drift(
     )
 
 
+def drift_record(
+    name: str,
+    step: ArrayLike,
+    distance: ArrayLike,
+    *,
+    first: float = 1.0,
+    before: float | None = None,
+) -> dict[str, Any]:
+    """Distances with both fitted laws, as a record for ``write_groups_report``.
+
+    Args:
+        name: of the training.
+        step: updates, shape (n,); of :class:`~pluralign.learn.drift.DriftLog` the ``step`` of
+            its rows.
+        distance: of the weights from their start, shape (n,).
+        first: see :func:`fit_drift`.
+        before: see :func:`fit_drift`.
+
+    Raises:
+        DataError: as :func:`fit_drift`.
+
+    Example:
+        >>> drift_record("batch 32", [1, 10, 100], [1.0, 3.0, 5.0])["points"]
+        [[1.0, 1.0], [10.0, 3.0], [100.0, 5.0]]
+    """
+    fit = fit_drift(step, distance, first=first, before=before)
+    points = np.stack([np.asarray(step, np.float64), np.asarray(distance, np.float64)], 1)
+    return {"name": name, "points": points.tolist(), "before": before, "fit": fit.to_json()}
+
+
 def _line(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float, float]:
     """Intercept, slope and R^2 of a least-squares line."""
     centred = x - x.mean()

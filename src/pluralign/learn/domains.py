@@ -131,17 +131,28 @@ class DomainEnsembleClassifier(ClassifierMixin, BaseEstimator):
             self.prototypes_ = torch.stack(means)
         return self
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Probabilities ``(n, classes)`` of rows that come from one domain."""
+    def predict_proba(self, X: ArrayLike, domain: ArrayLike | None = None) -> NDArray[np.float64]:
+        """Probabilities ``(n, classes)`` of rows that come from one domain.
+
+        Args:
+            X: features.
+            domain: names ``(n,)`` of domains that were fitted, where they are known: each row
+                then listens to its own head.
+
+        Raises:
+            DataError: for a domain that was not fitted.
+        """
         features = self._validated(X)
+        if domain is not None:
+            return self._of_own_heads(features, np.asarray(domain))
         if len(self.domains_) == 0:
             with torch.no_grad():
                 return self.heads_(self._encode(features)).softmax(-1).numpy()
         return self.steered(features).probabilities.numpy()
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Most probable class of each row."""
-        best = self.predict_proba(X).argmax(1)  # first: it refuses an unfitted estimator
+    def predict(self, X: ArrayLike, domain: ArrayLike | None = None) -> NDArray[Any]:
+        """Most probable class of each row; ``domain`` as in :meth:`predict_proba`."""
+        best = self.predict_proba(X, domain).argmax(1)  # first: it refuses an unfitted estimator
         return self.classes_[best]
 
     def steered(self, X: ArrayLike) -> SteeredBatch:
@@ -174,6 +185,20 @@ class DomainEnsembleClassifier(ClassifierMixin, BaseEstimator):
     def features(self, X: ArrayLike) -> Tensor:
         """Features ``(n, d)`` that the heads see."""
         return self._encode(self._validated(X))
+
+    def _of_own_heads(
+        self, features: NDArray[np.float64], domain: NDArray[Any]
+    ) -> NDArray[np.float64]:
+        if domain.shape != (len(features),):
+            raise DataError(f"domain must have shape ({len(features)},); got {domain.shape}.")
+        unknown = sorted(set(domain.tolist()) - set(self.domains_.tolist()), key=str)
+        if unknown:
+            raise DataError(
+                f"domain {shown(str(unknown[0]))} was not fitted ({len(unknown)} unknown); known "
+                f"are {shown(self.domains_.tolist())}. Leave domain out to steer by the rows."
+            )
+        heads = np.searchsorted(self.domains_, domain)
+        return self.head_probabilities(features)[heads, np.arange(len(features))]
 
     def _check(self) -> None:
         wrong = [

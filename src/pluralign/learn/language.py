@@ -16,6 +16,7 @@ from ..errors import DataError, IncompatibleError
 from ..objectives import Objective
 from ..scores import TokenBatch
 from .config import TrainingConfig
+from .protected import Protected
 from .record import described
 from .rows import TokenRows, group_names, label_columns, pair_rows
 from .scoring import eval_batches, pair_sums, scored_pairs, tokenised
@@ -49,6 +50,7 @@ class PreferenceTrainer(LanguageTrainer):
             evaluation rows, or ``None``.
         peft_config: adapter configuration of peft; then only the adapter is trained.
         callbacks: callbacks of transformers.
+        sensitive: columns of the pairs that a ``Regularised`` objective penalises.
 
     Raises:
         IncompatibleError: before anything is computed, if data or model cannot meet the
@@ -87,17 +89,19 @@ class PreferenceTrainer(LanguageTrainer):
         reference: Literal["initial"] | ReferenceCache | None = "initial",
         peft_config: Any = None,
         callbacks: Sequence[TrainerCallback] = (),
+        sensitive: Sequence[str] = (),
     ) -> None:
         config = config or TrainingConfig()
+        self._protected = Protected(sensitive, objective, pairs)
         for data in (pairs, eval_pairs):
             require_columns(objective, data, reference=reference is not None)
         groups = group_names(pairs, eval_pairs)
         tokens = tokenised(pairs, tokenizer, config)
         eval_tokens = None if eval_pairs is None else tokenised(eval_pairs, tokenizer, config)
-        train_rows = pair_rows(pairs, tokens, groups)
+        train_rows = self._rows(pairs, tokens, groups)
         eval_rows = None
         if eval_pairs is not None and eval_tokens is not None:
-            eval_rows = pair_rows(eval_pairs, eval_tokens, groups)
+            eval_rows = self._rows(eval_pairs, eval_tokens, groups)
         model = self.prepared(model, config, all_rows(train_rows, eval_rows), peft_config)
         self.objective = objective
         self.engine = LogProbs(model)
@@ -144,7 +148,7 @@ class PreferenceTrainer(LanguageTrainer):
         tokens = tokenised(pairs, self.tokenizer, self.config)
         new = [name for name in group_names(pairs) if name not in self.host.groups]
         self.host.groups = (*self.host.groups, *new)
-        rows = pair_rows(pairs, tokens, self.host.groups)
+        rows = self._rows(pairs, tokens, self.host.groups)
         reference = self._reference_of(tokens)
         if reference is None and self.reads_reference:
             raise IncompatibleError(
@@ -170,7 +174,7 @@ class PreferenceTrainer(LanguageTrainer):
             sums,
             lengths=lengths,
             reference=self._reference_of(tokens),
-            beta=getattr(self.objective, "beta", None),
+            beta=getattr(getattr(self.objective, "base", self.objective), "beta", None),
         )
 
     def fit(self) -> dict[str, float]:
@@ -187,6 +191,9 @@ class PreferenceTrainer(LanguageTrainer):
         """
         self._before_training()
         return self._cache
+
+    def _rows(self, pairs: Preferences, tokens: TokenPairs, groups: Sequence[str]) -> TokenRows:
+        return self._protected.rows(pair_rows(pairs, tokens, groups), pairs, tokens)
 
     def _before_training(self) -> None:
         """Compute the reference scores of all known rows, once."""

@@ -22,6 +22,7 @@ from .attributes import AttributeStep, compared_in, joined_rows
 from .config import TrainingConfig
 from .host import Step
 from .language import require_columns
+from .protected import Protected, refuse_several
 from .ratings import Ratings, rating_rows, tokenised_ratings
 from .record import described
 from .rows import TokenRows, collate, label_columns, pair_rows, tokens_of
@@ -60,6 +61,8 @@ class RewardTrainer(LanguageTrainer):
         eval_pairs: held-out pairs, in the form of ``pairs``.
         eval_ratings: held-out ratings.
         callbacks: callbacks of transformers.
+        sensitive: columns of the pairs that a ``Regularised`` objective penalises, such as
+            ``Regularised(base=BradleyTerry(), ..., on="reward")``.
 
     Raises:
         IncompatibleError: for pairs of a model with several outputs that do not say which,
@@ -87,13 +90,20 @@ class RewardTrainer(LanguageTrainer):
         eval_pairs: Pairs | None = None,
         eval_ratings: Ratings | None = None,
         callbacks: Sequence[TrainerCallback] = (),
+        sensitive: Sequence[str] = (),
     ) -> None:
         config = config or TrainingConfig.for_rewards()
         objective = objective or BradleyTerry()
         if pairs is None and ratings is None:
             raise ParameterError("RewardTrainer needs pairs or ratings; got neither.")
-        train = _Sets(model, objective, pairs, ratings, tokenizer, config)
-        held_out = _Sets(model, objective, eval_pairs, eval_ratings, tokenizer, config)
+        several = len(model.names) > 1 or ratings is not None or eval_ratings is not None
+        refuse_several(objective, several)
+        alone = next(iter(pairs.values()), None) if isinstance(pairs, Mapping) else pairs
+        self._protected = Protected(sensitive, objective, alone)
+        train = _Sets(self._protected, model, objective, pairs, ratings, tokenizer, config)
+        held_out = _Sets(
+            self._protected, model, objective, eval_pairs, eval_ratings, tokenizer, config
+        )
         groups = tuple(sorted(train.groups() | held_out.groups()))
         rows = joined_rows(train.rows(groups))
         # Held-out rows are of one kind, so that every metric has a value for each of them.
@@ -148,7 +158,9 @@ class RewardTrainer(LanguageTrainer):
             return self._evaluated(None) | self._rated(self.eval_ratings)
         if pairs is None:
             return self._rated(ratings)
-        sets = _Sets(self.model, self.objective, pairs, None, self.tokenizer, self.config)
+        sets = _Sets(
+            self._protected, self.model, self.objective, pairs, None, self.tokenizer, self.config
+        )
         self.host.groups = (*self.host.groups, *sorted(sets.groups() - {*self.host.groups}))
         found = self._evaluated(joined_rows(sets.rows(self.host.groups)))
         return found | self._rated(ratings)
@@ -211,6 +223,7 @@ class _Sets:
 
     def __init__(
         self,
+        protected: Protected,
         model: RewardModel,
         objective: Objective,
         pairs: Pairs | None,
@@ -218,7 +231,7 @@ class _Sets:
         tokenizer: Any,
         config: TrainingConfig,
     ) -> None:
-        self.names = model.names
+        self.names, self._protected = model.names, protected
         self.single = not isinstance(pairs, Mapping)
         given = {} if pairs is None else _by_output(pairs, model)
         for data in given.values():
@@ -239,7 +252,10 @@ class _Sets:
     def rows(self, groups: Sequence[str]) -> list[TokenRows]:
         """Rows of each set, those of pairs first."""
         found = [
-            compared_in(pair_rows(data, tokens, groups), self.names.index(name))
+            compared_in(
+                self._protected.rows(pair_rows(data, tokens, groups), data, tokens),
+                self.names.index(name),
+            )
             for name, (data, tokens) in self.pairs.items()
         ]
         if self.ratings is not None:

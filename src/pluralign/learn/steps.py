@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..engines import LogProbs
 from ..objectives import Objective, Terms
 from ..scores import PairScores
+from .protected import judged
 from .rows import ATTRIBUTE_COLUMNS, LABEL_COLUMNS, tokens_of
 
 REFERENCE_COLUMNS = ("ref_chosen", "ref_rejected")
@@ -42,7 +43,7 @@ class PairStep:
             rejected_length=lengths[:, 1],
             **columns,
         )
-        loss, metrics = self.objective(scores)
+        loss, metrics = judged(self.objective, scores, inputs)
         return Terms(loss, metrics | _drift(scores))
 
 
@@ -62,7 +63,7 @@ class RewardStep:
         rewards = model(tokens_of(inputs))[..., 0]
         columns: dict[str, Any] = {name: inputs[name] for name in _COLUMNS if name in inputs}
         scores = PairScores(chosen=rewards[:, 0], rejected=rewards[:, 1], kind="reward", **columns)
-        return self.objective(scores)
+        return judged(self.objective, scores, inputs)
 
 
 @final

@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..audit.dependence import intersection_cells
 from ..errors import DataError, ParameterError
 from ..objectives.dependence import DistanceCovariance
 from ..objectives.dependence_attributes import Attributes
@@ -139,6 +140,10 @@ class _Regularised(BaseEstimator):
         blocks = Attributes.of([torch.tensor(b) for b in self.encoder_.transform(sensitive)])
         if len(blocks) != n:
             raise DataError(f"sensitive_features have {len(blocks)} rows; X has {n}.")
+        if self.strength > 0:
+            categories = self.encoder_.categories(sensitive)
+            if categories:
+                intersection_cells(categories)  # which names cells of few rows
         return blocks
 
     def _scaled(self, features: Floats) -> torch.Tensor:

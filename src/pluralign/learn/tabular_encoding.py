@@ -84,6 +84,15 @@ class AttributeEncoder:
             raise DataError(f"sensitive columns {missing} are missing; there are {list(given)}.")
         return [self._encoded(column, given[column.name]) for column in self.columns_]
 
+    def categories(self, sensitive: Any) -> dict[str, list[str]]:
+        """The columns that are categories, as texts: those whose crossing makes cells."""
+        given = columns_of(sensitive)
+        return {
+            column.name: [str(value) for value in given[column.name]]
+            for column in self.columns_
+            if column.categories is not None
+        }
+
     def _learned(self, name: str, values: NDArray[Any]) -> _Column:
         if not is_number(values):
             column = _Column(name, tuple(sorted({str(value) for value in values})))

@@ -121,8 +121,29 @@ class StrengthTable:
         return [row for row in self.rows if row.on_front]
 
     def to_json(self) -> str:
-        """The table as JSON, for a report."""
+        """The table as JSON."""
         return json.dumps({"rows": [asdict(row) for row in self.rows], "elbow": self.elbow()})
+
+    def record(
+        self, name: str, *, score: str = "loss", chosen: float | None = None, rule: str = ""
+    ) -> dict[str, Any]:
+        """The table with its chosen strength, as a record for ``write_groups_report``.
+
+        Args:
+            name: of the penalty.
+            score: what the score is.
+            chosen: one of the strengths; the elbow by default.
+            rule: how it was chosen.
+
+        Raises:
+            ParameterError: for a strength that is not in the table.
+        """
+        if chosen is None:
+            chosen, rule = self.elbow(), rule or "the elbow"
+        if chosen not in (known := [row.strength for row in self.rows]):
+            raise ParameterError(f"chosen must be one of the strengths {known}; got {chosen:g}.")
+        rows = [asdict(row) for row in self.rows]
+        return {"name": name, "score": score, "rows": rows, "chosen": chosen, "rule": rule}
 
 
 def _on_front(mean: Any, means: Any) -> bool:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from typing import Annotated, Literal, final
 
 import torch
@@ -208,6 +209,8 @@ class DistanceCovariance:
         weights = [self._weights(term) for term in self._terms(attributes)]
         if yhat.ndim == 2 or self.exponent != 1:
             _say("blocks", len(yhat))
+            if yhat.ndim == 2:
+                _say_vectors(yhat.shape[1])
             return _pairwise(yhat, weights)
         order = Order.of(yhat)
         sums = [self._sums(order, weight, generator) for weight in weights]
@@ -222,7 +225,7 @@ class DistanceCovariance:
         if path == "cells":
             return cell_sums(order, term.cells.ids[order.rows], weights.table(), self.estimator)
         if path == "blocks":
-            return block_sums(order, weights.block(order.rows), self.block)
+            return _all_pairs(order, weights)
         columns = term.joint[order.rows]
         if self.projections is None:
             return line_sums(order, columns[:, 0])
@@ -243,6 +246,17 @@ def _pairwise(yhat: Tensor, weights: list[Weights]) -> Parts:
     value = sign * torch.stack([one for one, _ in found]).sum() + constant
     gradient = sign * torch.stack([other for _, other in found]).sum(0)
     return value, gradient.reshape(yhat.shape), curve
+
+
+def _all_pairs(order: Order, weights: Weights) -> Sums:
+    """Every pair of rows: one kernel on a GPU, blocks elsewhere and for products."""
+    columns = weights.attributes.joint
+    if columns.is_cuda and not weights.product and find_spec("triton") is not None:
+        from .dependence_fused import MOST_COLUMNS, fused_sums
+
+        if columns.shape[1] <= MOST_COLUMNS:
+            return fused_sums(order, columns[order.rows])
+    return block_sums(order, weights.block(order.rows), weights.size)
 
 
 def _flat(yhat: Tensor, direction: Tensor) -> Tensor:
@@ -275,6 +289,14 @@ def _say_once(path: Path, large: bool) -> None:
         "distance covariance takes the path %r (%s)",
         path,
         cost,
+    )
+
+
+@cache
+def _say_vectors(columns: int) -> None:
+    _LOG.warning(
+        "predictions have %d columns: what is measured is the dependence of the whole vector",
+        columns,
     )
 
 

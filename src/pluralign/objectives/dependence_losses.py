@@ -77,8 +77,9 @@ class OutcomeLoss:
             return Terms(torch.nn.functional.softplus(output) - target * output, {})
         if self.family == "squared":
             return Terms((output - target).square(), {})
-        mean = output.exp() if batch.exposure is None else batch.exposure * output.exp()
-        return Terms(mean - target * mean.log(), {})
+        # In logarithms: a rate that rounds to zero has log-rates, and a logarithm of it has not.
+        log_mean = output if batch.exposure is None else output + batch.exposure.log()
+        return Terms(log_mean.exp() - target * log_mean, {})
 
     def prediction(self, batch: Outcomes, on: On) -> Tensor:
         """What a penalty reads: probability or rate, expected count, or the output itself."""

@@ -66,6 +66,11 @@ class Regularised:
     def __post_init__(self) -> None:
         check(self)
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """Tensors of pairs that the base reads; attributes come beside them."""
+        return getattr(self.base, "needs", frozenset())
+
     def __call__(self, batch: Outcomes | PairScores, attributes: Blocks) -> Terms:
         """Terms of the base with the penalty added to each row.
 

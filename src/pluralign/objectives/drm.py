@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Annotated, final
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..errors import DataError
+from ..errors import DataError, DataQualityWarning
 from ..rules import Within, check
 from .base import Terms, wide
 
@@ -36,8 +37,8 @@ class DomainRisk:
         0.6931
 
     Differs from the paper:
-        ``own_weight`` is ours. Domains absent from a batch are left out, the others weigh
-        equally.
+        ``own_weight`` is ours. Domains absent from a batch are left out with a warning, the
+        others weigh equally.
 
     References:
         Zhang et al., 2023, arXiv 2208.08661, and the authors' code.
@@ -67,6 +68,7 @@ class DomainRisk:
             )
         _in_range("labels", labels, classes)
         _in_range("domain", domain, heads - 1)
+        _remark_absent(domain, heads - 1)
         rows = torch.arange(len(labels), device=logits.device)
         scores = wide(logits)
         own = functional.cross_entropy(scores[rows, domain], labels, reduction="none")
@@ -91,6 +93,17 @@ def domain_balance(domain: Tensor, n_domains: int) -> Tensor:
     """
     counts = torch.bincount(domain, minlength=n_domains).double()
     return len(domain) / (counts.count_nonzero() * counts[domain])
+
+
+def _remark_absent(domain: Tensor, n_domains: int) -> None:
+    absent = (torch.bincount(domain, minlength=n_domains) == 0).nonzero().flatten().tolist()
+    if absent:
+        warnings.warn(
+            f"no row of domain {', '.join(map(str, absent[:5]))} in this batch "
+            f"({len(absent)} of {n_domains} domains); the others weigh equally.",
+            DataQualityWarning,
+            stacklevel=3,
+        )
 
 
 def _in_range(name: str, values: Tensor, limit: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, final
 
@@ -25,6 +26,7 @@ from .domain_weights import (
 )
 
 LabelMode = Literal["own", "last", "uniform", "drm"]
+Inputs = Tensor | Mapping[str, Tensor]
 
 SMALL_BATCH = 16
 
@@ -140,15 +142,19 @@ class DomainSession:
             parameters = [p for m in modules if m is not None for p in m.parameters()]
             self._optimiser = torch.optim.Adam(parameters, lr=self.adaptation.learning_rate)
 
-    def __call__(self, inputs: Tensor) -> SteeredBatch:
+    def __call__(self, inputs: Inputs) -> SteeredBatch:
         """Predict a batch, then learn from it; predictions are those before the last step.
+
+        Args:
+            inputs: features, or what the encoder takes: a tensor, or a tokenizer's output.
 
         Raises:
             DataError: for no rows or values that are not finite.
         """
-        if len(inputs) < SMALL_BATCH and self.n_seen == 0 and self.weights.measure == "entropy":
+        rows = len(inputs if isinstance(inputs, Tensor) else next(iter(inputs.values())))
+        if rows < SMALL_BATCH and self.n_seen == 0 and self.weights.measure == "entropy":
             warnings.warn(
-                f"DomainSession: the first batch has {len(inputs)} rows; entropy of fewer than "
+                f"DomainSession: the first batch has {rows} rows; entropy of fewer than "
                 f"{SMALL_BATCH} rows often picks a head that is sure and wrong.",
                 DataQualityWarning,
                 stacklevel=2,
@@ -168,11 +174,18 @@ class DomainSession:
             self._adapt(inputs, logits, found)
         return found
 
-    def _forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        features = inputs if self.encoder is None else self.encoder(inputs)
+    def _forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        features = self._features(inputs)
         logits = self.heads(features)
         check_logits(logits)
         return features, logits
+
+    def _features(self, inputs: Inputs) -> Tensor:
+        if self.encoder is not None:
+            return self.encoder(inputs)
+        if not isinstance(inputs, Tensor):
+            raise ParameterError("DomainSession got tokens but has no encoder; give it one.")
+        return inputs
 
     def _steered(self, logits: Tensor, features: Tensor, *, count: bool) -> SteeredBatch:
         evidence = self.weights.evidence(logits, features, self.prototypes)
@@ -183,7 +196,7 @@ class DomainSession:
         entropy = prediction_entropy(logits)
         return combine(logits, weights.expand(len(logits), -1), entropy)
 
-    def _adapt(self, inputs: Tensor, logits: Tensor, found: SteeredBatch) -> None:
+    def _adapt(self, inputs: Inputs, logits: Tensor, found: SteeredBatch) -> None:
         settings = self.adaptation
         if settings is None:
             return
@@ -194,7 +207,7 @@ class DomainSession:
             _, logits = self._forward(inputs)
         else:
             with torch.no_grad():
-                features = inputs if self.encoder is None else self.encoder(inputs)
+                features = self._features(inputs)
             logits = self.heads(features)
         self._optimiser.zero_grad()
         adaptation_loss(logits, pseudo).backward()

@@ -6,6 +6,7 @@ equally sure. Weights of a whole batch or session of one domain are therefore th
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple, final
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..errors import DataError, ParameterError
+from ..errors import DataError, DataQualityWarning, ParameterError
 from ..rules import AnyOf, OneOf, Within, check, shown
 
 Gamma = float | Literal["argmin"]
@@ -65,9 +66,9 @@ class DomainWeights:
         ParameterError: for a value out of range, or a combination without meaning.
 
     Example:
-        >>> logits = torch.tensor([[[4.0, 0.0], [1.0, 0.0], [0.5, 0.0]]])
+        >>> logits = torch.tensor([[[4.0, 0.0], [1.0, 0.0], [0.5, 0.0]]]).repeat(2, 1, 1)
         >>> DomainWeights(gamma="argmin")(logits).weights.tolist()
-        [[1.0, 0.0]]
+        [[1.0, 0.0], [1.0, 0.0]]
 
     Differs from the paper:
         Weights are normalised over the heads that are combined, where the authors normalise
@@ -107,6 +108,13 @@ class DomainWeights:
                 do not fit.
         """
         check_logits(logits)
+        if len(logits) == 1 and self.measure == "entropy":
+            warnings.warn(
+                "one row alone chooses among the heads: entropy often picks one that is sure and "
+                "wrong. Give the rows of a domain together, or use DomainSession.",
+                DataQualityWarning,
+                stacklevel=2,
+            )
         entropy = prediction_entropy(logits)
         evidence = self.evidence(logits, features, prototypes)
         if self.level == "batch":
@@ -174,6 +182,24 @@ def gap_weights(gap: Tensor, gamma: Gamma = 1.0) -> Tensor:
     if gamma == "argmin":
         return _one(gap.argmin(-1), gap)
     return (-float(gamma) * gap.clamp_min(FLOOR).log()).softmax(-1)
+
+
+def pair_logits(margins: Tensor) -> Tensor:
+    """Logits ``(N, H, 2)`` of preference pairs from each head's reward margins ``(N, H)``.
+
+    Class 0 is "the first response is better", with probability ``sigmoid(margin)`` under
+    Bradley-Terry: heads of preferences are weighed like heads of classes. A head and its opposite
+    are equally sure; where the sources may hold both, use :func:`label_weights` on a few pairs.
+
+    Args:
+        margins: reward of the first less that of the second response, the shared head last; of a
+            ``RewardModel`` whose outputs are the domains and one trained on all pairs.
+
+    Example:
+        >>> pair_logits(torch.tensor([[2.0, -1.0]])).softmax(-1)[..., 0]
+        tensor([[0.8808, 0.2689]])
+    """
+    return torch.stack([margins, torch.zeros_like(margins)], -1)
 
 
 def label_weights(logits: Tensor, labels: Tensor) -> Tensor:

@@ -18,12 +18,21 @@ def tensor(values):
     return torch.tensor(values, dtype=torch.float64)
 
 
+def options_of(inputs):
+    return {name: inputs[name] for name in ("exponent",) if inputs.get(name) is not None}
+
+
+def estimators(y):
+    """Those that the number of rows allows."""
+    return ("v", "u") if len(y) >= 4 else ("v",)
+
+
 def psi(y, blocks, estimator, **options):
     return DistanceCovariance(estimator=estimator, **options)(y, blocks)
 
 
-def own_variance(y, estimator):
-    return psi(y, y, estimator)
+def own_variance(y, estimator, **options):
+    return psi(y, y, estimator, **options)
 
 
 def gradient(y, blocks, estimator, **options):
@@ -48,19 +57,20 @@ def parts_of(matrix):
 
 @adapter(inputs={"y", "s"}, expected_any={"dcov2_v", "dcov2_u", "dvar2_v_y", "dvar2_u_y", "dcor_v"})
 def raw_blocks(inputs):
-    y = tensor(inputs["y"])
+    y, options = tensor(inputs["y"]), options_of(inputs)
     blocks = [tensor(block) for block in inputs["s"]]
     if blocks[0].ndim == 0:
         blocks = [torch.stack(blocks)]
-    ratio = psi(y, blocks, "v", normalise=True)
-    return {
-        "dcov2_v": psi(y, blocks, "v"),
-        "dcov2_u": psi(y, blocks, "u"),
-        "dvar2_v_y": own_variance(y, "v"),
-        "dvar2_u_y": own_variance(y, "u"),
-        "dcor_v": ratio.clamp(min=0).sqrt(),
-        "dcor2_u": psi(y, blocks, "u", normalise=True),
-    }
+    joint = torch.cat([block.reshape(len(y), -1) for block in blocks], 1)
+    found = {}
+    for e in estimators(y):
+        found[f"dcov2_{e}"] = psi(y, blocks, e, **options)
+        found[f"grad_{e}"] = gradient(y, blocks, e, **options)
+        found[f"dvar2_{e}_y"] = own_variance(y, e, **options)
+        found[f"dvar2_{e}_s"] = own_variance(joint, e, **options)
+        found[f"dcor2_{e}"] = psi(y, blocks, e, normalise=True, **options)
+    found["dcor_v"] = found["dcor2_v"].clamp(min=0).sqrt()
+    return found
 
 
 @adapter(
@@ -78,26 +88,30 @@ def raw_blocks(inputs):
     },
 )
 def side_by_side(inputs):
-    y, matrix = tensor(inputs["y"]), tensor(inputs["S"])
+    y, matrix, options = tensor(inputs["y"]), tensor(inputs["S"]), options_of(inputs)
     matrix = matrix[:, None] if matrix.ndim == 1 else matrix
-    found = {}
-    for estimator in ("v", "u"):
-        found[f"ccdcov_{estimator}"] = psi(y, matrix, estimator)
-        found[f"grad_{estimator}"] = gradient(y, matrix, estimator)
-        found[f"marginal_{estimator}"] = [psi(y, one, estimator) for one in parts_of(matrix)]
-        found[f"marginal_{estimator}"] = [value.item() for value in found[f"marginal_{estimator}"]]
-    found["dcor2_u"] = psi(y, matrix, "u", normalise=True)
-    found["chi2_p_value"] = independence_test(inputs["y"], [matrix.numpy()]).p_value
+    parts, found = parts_of(matrix), {}
+    for e in estimators(y):
+        found[f"ccdcov_{e}"] = psi(y, matrix, e, **options)
+        found[f"grad_{e}"] = gradient(y, matrix, e, **options)
+        found[f"marginal_{e}"] = [psi(y, one, e, **options).item() for one in parts]
+        found[f"sum_marginal_{e}"] = psi(y, parts, e, measure="sum_marginal", **options)
+        found[f"eta_{e}"] = found[f"ccdcov_{e}"] - found[f"sum_marginal_{e}"]
+        found[f"jdcov_{e}_c1"] = psi(y, parts, e, measure="jdcov", **options)
+        found[f"dcor2_{e}"] = psi(y, matrix, e, normalise=True, **options)
+    if len(y) >= 4:
+        found["chi2_p_value"] = independence_test(inputs["y"], [matrix.numpy()]).p_value
     constant = bool((y == y[0]).all() or (matrix == matrix[0]).all())
+    ratio = found["dcor2_u" if len(y) >= 4 else "dcor2_v"]
     found["dcor2"] = (
         "undefined: 0/0, must be reported as 0 with a warning (our choice)"
-        if constant and found["dcor2_u"] == 0
-        else found["dcor2_u"]
+        if constant and ratio == 0
+        else ratio
     )
     return found
 
 
-NUMBERS = {"first": 0, "all": 0, "two": 2, "three": 3, "four": 4, "five": 5}
+NUMBERS = {"first": 0, "all": 0, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 
 
 @adapter(
@@ -122,14 +136,19 @@ def joint(inputs):
             number = "".join(ch for ch in which[0] if ch.isdigit())
             count = int(number) if number else NUMBERS[which[0]] or len(blocks)
             c = c.removeprefix("c")
-            weight = float(f"0.{c[1:]}" if c.startswith("0") and len(c) > 1 else c)
+            short = c.startswith("0") and len(c) > 1 and "." not in c
+            weight = float(f"0.{c[1:]}" if short else c)
             attributes = blocks[1:count]
             return psi(y, attributes, estimator, measure="jdcov", c=weight)
 
     blocks = [tensor(block) for block in inputs["blocks"]]
     blocks = [block[:, None] if block.ndim == 1 else block for block in blocks]
     y = blocks[0]
-    return Found({f"dcov2_{e}_y_R": psi(y, blocks[1], e, measure="dcov") for e in ("u", "v")})
+    found = {f"dcov2_{e}_y_R": psi(y, blocks[1], e, measure="dcov") for e in estimators(y)}
+    for e in estimators(y):
+        found[f"ccdcov_{e}"] = psi(y, blocks[1:], e)
+        found[f"sum_marginal_{e}"] = psi(y, blocks[1:], e, measure="sum_marginal")
+    return Found(found)
 
 
 @adapter(
@@ -141,9 +160,11 @@ def two_attributes(inputs):
     names = sorted(name for name in inputs if name.startswith("s") and name[1:].isdigit())
     blocks = [tensor(inputs[name]) for name in names]
     found = {}
-    for e in ("u", "v"):
+    for e in estimators(y):
         found[f"ccdcov_{e}"] = psi(y, blocks, e)
-        found[f"jdcov_{e}_c1"] = psi(y, blocks, e, measure="jdcov")
+        found[f"sum_marginal_{e}"] = psi(y, blocks, e, measure="sum_marginal")
+        for name, c in (("1", 1.0), ("05", 0.5), ("2", 2.0), ("3", 3.0)):
+            found[f"jdcov_{e}_c{name}"] = psi(y, blocks, e, measure="jdcov", c=c)
         for name, block in zip(names, blocks, strict=True):
             found[f"dcov2_{e}_y_{name}"] = psi(y, block, e)
     return found
@@ -161,11 +182,11 @@ def scaled(inputs):
     }
 
 
-@adapter(inputs={"pmfs", "weights"}, expected_any={"jsd_bits", "jsd_equal_weights_bits"})
+@adapter(inputs={"pmfs"}, expected_any={"jsd_bits", "jsd_equal_weights_bits"})
 def discrete(inputs):
     disjoint = np.eye(2)
     return {
-        "jsd_bits": shannon_divergence(inputs["pmfs"], inputs["weights"]),
+        "jsd_bits": shannon_divergence(inputs["pmfs"], inputs.get("weights")),
         "jsd_equal_weights_bits": shannon_divergence(inputs["pmfs"]),
         "two_disjoint_equal": shannon_divergence(disjoint),
         "two_disjoint_quarter": shannon_divergence(disjoint, [0.25, 0.75]),
@@ -178,7 +199,10 @@ def discrete(inputs):
 )
 def by_group(inputs):
     outputs, groups = inputs["outputs"], inputs["groups"]
-    options = {"bandwidth": inputs.get("bandwidth", 0.15), "grid": inputs.get("grid_points", 1000)}
+    options = {
+        "bandwidth": inputs.get("bandwidth") or 0.15,
+        "grid": inputs.get("grid_points") or 1000,
+    }
     return {
         "jsd_proportion": jensen_shannon(outputs, groups, **options),
         "jsd_equal": jensen_shannon(outputs, groups, weights="equal", **options),
@@ -190,7 +214,7 @@ def by_group(inputs):
 @adapter(inputs={"poisson_rates", "counts"}, expected_any={"rps_poisson"})
 def poisson_score(inputs):
     score = ranked_probability_score(
-        inputs["counts"], inputs["poisson_rates"], max_count=inputs.get("max_count", 10)
+        inputs["counts"], inputs["poisson_rates"], max_count=inputs.get("max_count") or 10
     )
     found = {"rps_poisson": score.mean()}
     return found | (binary_score(inputs) if "probs" in inputs else {})

@@ -21,8 +21,9 @@ def shared_last(values, shared):
 
 
 def heads_of(inputs):
-    weights, order = shared_last(inputs["head_weights"], inputs["shared_head_index"])
-    biases, _ = shared_last(inputs["head_biases"], inputs["shared_head_index"])
+    shared = shared_of(inputs, "head_weights")
+    weights, order = shared_last(inputs["head_weights"], shared)
+    biases, _ = shared_last(inputs["head_biases"], shared)
     heads = DomainHeads(len(weights[0][0]), len(weights[0]), len(weights) - 1, dtype=torch.float64)
     heads.load_state_dict({"weight": tensor(weights), "bias": tensor(biases)})
     return heads, order
@@ -30,19 +31,27 @@ def heads_of(inputs):
 
 def gamma_of(inputs):
     """The authors write argmin as a negative gamma."""
-    return "argmin" if inputs["gamma"] < 0 else float(inputs["gamma"])
+    gamma = inputs.get("gamma", 1.0)
+    return "argmin" if gamma == "argmin" or gamma < 0 else float(gamma)
+
+
+def shared_of(inputs, heads):
+    """Which head is the shared one; the last where the case does not say."""
+    found = inputs.get("shared_head_index")
+    return len(inputs[heads]) - 1 if found is None else found
 
 
 @adapter(
-    inputs={"features", "labels", "head_weights", "head_biases", "shared_head_index"},
+    inputs={"features", "labels", "head_weights", "head_biases"},
     expected_any={"loss", "grad_features", "grad_shared_weight", "grad_head0_weight"},
 )
 def training_loss(inputs):
     heads, order = heads_of(inputs)
-    parts = [tensor(part).requires_grad_() for part in inputs["features"]]
+    parts = [tensor(p).reshape(-1, heads.in_features) for p in inputs["features"]]
+    parts = [part.requires_grad_() for part in parts]
     domain = torch.cat([torch.full((len(p),), i) for i, p in enumerate(parts)])
-    labels = torch.cat([torch.tensor(part) for part in inputs["labels"]])
-    objective = DomainRisk(own_weight=inputs.get("own_weight", 0.5))
+    labels = torch.cat([torch.tensor(part, dtype=torch.int64) for part in inputs["labels"]])
+    objective = DomainRisk(own_weight=inputs.get("own_weight", inputs.get("rho", 0.5)))
     loss = objective(heads(torch.cat(parts)), labels, domain).loss.mean()
     loss.backward()
     by_index = {head: heads.weight.grad[i] for i, head in enumerate(order)}
@@ -55,7 +64,7 @@ def training_loss(inputs):
 
 
 @adapter(
-    inputs={"logits", "gamma", "num_domain_heads", "shared_head_index"},
+    inputs={"logits", "gamma"},
     expected_any={
         "entropy",
         "weights_normalised",
@@ -66,7 +75,7 @@ def training_loss(inputs):
     },
 )
 def entropy_weights(inputs):
-    values, order = shared_last(inputs["logits"], inputs["shared_head_index"])
+    values, order = shared_last(inputs["logits"], shared_of(inputs, "logits"))
     logits, gamma = tensor(values).transpose(0, 1), gamma_of(inputs)
     entropy = prediction_entropy(logits)
     back = [order.index(head) for head in range(len(order))]
@@ -128,9 +137,11 @@ def online_step(inputs):
     heads, order = heads_of(inputs)
     back = [order.index(h) for h in range(len(order))]
     features, gamma = tensor(inputs["features"]), gamma_of(inputs)
+    # The authors write "never adapt" as a threshold above any confidence.
+    threshold = inputs["threshold"]
     settings = Adaptation(
         labels=inputs["label_mode"],
-        threshold=inputs["threshold"],
+        threshold=min(threshold, 1.0),
         learning_rate=inputs["lr"],
         double_softmax=True,
     )
@@ -145,6 +156,7 @@ def online_step(inputs):
         probabilities = logits.detach().softmax(-1)
         mixture = torch.einsum("nh,nhk->nk", weights, probabilities[:, : weights.shape[1]])
         pseudo = pseudo_labels(logits.detach(), settings, weights)
+        pseudo = pseudo._replace(kept=pseudo.kept & (pseudo.confidence >= threshold))
         plain = DomainWeights(gamma=gamma, level="sample")(logits.detach()).probabilities
         if settings.labels == "uniform":
             plain = probabilities.mean(1)

@@ -30,18 +30,21 @@ def layer(inputs, x, update):
         inputs["ghost_batch_size"],
         eps=inputs.get("eps", 1e-5),
         momentum=inputs.get("momentum", 0.1),
-        grouping="contiguous",
+        grouping=inputs.get("grouping") or "contiguous",
         running_update=update,
-        remainder=inputs.get("remainder", "own"),
+        affine=inputs.get("affine", True),
+        track_running_stats=inputs.get("track_running_stats", True),
+        remainder=inputs.get("remainder") or "own",
         dtype=torch.float64,
     )
-    state = {name: inputs[name] for name in ("weight", "bias", "running_mean", "running_var")}
+    names = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    state = {name: inputs.get(name) for name in names}
     made.load_state_dict({n: tensor(v) for n, v in state.items() if v is not None}, strict=False)
     return made
 
 
 @adapter(
-    inputs={"x", "ghost_batch_size", "running_mean", "running_var"},
+    inputs={"x", "ghost_batch_size"},
     expected_any={
         "output_train",
         "running_mean_sequential",
@@ -59,13 +62,14 @@ def ghost_layer(inputs):
         y = made(x)
         found[f"running_mean_{update}"] = made.running_mean
         found[f"running_var_{update}"] = made.running_var
+        found[f"num_batches_tracked_{update}"] = made.num_batches_tracked
     found["output_train"] = y
     if inputs.get("grad_output") is not None:
         y.backward(tensor(inputs["grad_output"]))
         found |= {
             "grad_x": x.grad,
-            "grad_weight": made.weight.grad,
-            "grad_bias": made.bias.grad,
+            "grad_weight": None if made.weight is None else made.weight.grad,
+            "grad_bias": None if made.bias is None else made.bias.grad,
         }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataQualityWarning)
@@ -90,14 +94,16 @@ def large_batch_step(inputs):
     )
     head = nn.Linear(x.shape[1], len(inputs["weight"]), dtype=torch.float64)
     head.load_state_dict({"weight": tensor(inputs["weight"]), "bias": tensor(inputs["bias"])})
+    reference = inputs.get("reference_batch_size") or inputs["ghost_batch_size"]
     rate = scale_learning_rate(
-        inputs["base_lr"], inputs["batch_size"], inputs["ghost_batch_size"], "sqrt"
+        inputs["base_lr"], inputs["batch_size"], reference, inputs.get("lr_rule") or "sqrt"
     )
     loss = functional.cross_entropy(head(norm(x)), target)
     loss.backward()
     clip = inputs["clip_norm"]
-    length = nn.utils.clip_grad_norm_(head.parameters(), float("inf") if clip is None else clip)
-    torch.optim.SGD(head.parameters(), lr=rate).step()
+    learned = [*head.parameters(), *norm.parameters()]
+    length = nn.utils.clip_grad_norm_(learned, float("inf") if clip is None else clip)
+    torch.optim.SGD(learned, lr=rate, weight_decay=inputs.get("weight_decay") or 0.0).step()
     return {
         "lr": rate,
         "loss": loss,
@@ -122,7 +128,12 @@ def regime(inputs):
     large, small = inputs["batch_size"], inputs["reference_batch_size"]
     size, epochs = inputs["dataset_size"], inputs["epochs"]
     factor = epoch_multiplier(large, small)
+    exact = {}
+    if size > max(large, small):
+        exact["lr_scale_exact"] = scale_learning_rate(1.0, large, small, "exact", n_examples=size)
     return {
+        **exact,
+        "lr_scale_none": scale_learning_rate(1.0, large, small, "none"),
         "lr_scale_sqrt": scale_learning_rate(1.0, large, small, "sqrt"),
         "lr_scale_linear": scale_learning_rate(1.0, large, small, "linear"),
         "epoch_multiplier": factor,
@@ -139,5 +150,7 @@ def regime(inputs):
     expected_any={"log_intercept", "log_slope", "log_r2", "power_exponent", "power_prefactor"},
 )
 def drift(inputs):
-    found = fit_drift(inputs["step"], inputs["distance"]).to_json()
+    first = inputs.get("first", inputs.get("t_min")) or 1.0
+    before = inputs.get("before", inputs.get("t_drop"))
+    found = fit_drift(inputs["step"], inputs["distance"], first=first, before=before).to_json()
     return {**found, "power_r2_in_log_log": found["power_r2"]}

@@ -79,7 +79,7 @@ def _panel(drawing: Element, group: Group, up: Scale, place: tuple[float, float]
         label(drawing, left + 4, top + 16, "not measured", "muted")
         return
     across = Scale(math.log(over[0]), math.log(over[1]), left, right)
-    for size in _ticks(over, right - left):
+    for size in round_sizes(over, right - left):
         label(drawing, across(math.log(size)), bottom + 18, number(size), "tick", "middle")
     if group.worth is not None and group.worth > 0:
         at = across(math.log(group.worth))
@@ -114,7 +114,7 @@ def _point(drawing: Element, group: Group, point: Measured, x: float, up: Scale)
     symbol(mark, ESTIMATE, x, up(point.loss))
 
 
-def _ticks(over: tuple[float, float], room: float) -> Sequence[float]:
+def round_sizes(over: tuple[float, float], room: float) -> Sequence[float]:
     """Round sizes between the ends, as many as there is room for."""
     decades = range(math.floor(math.log10(over[0])), math.ceil(math.log10(over[1])) + 1)
     kept: list[float] = []
