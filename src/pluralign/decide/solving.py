@@ -18,6 +18,7 @@ from .problem import PackageProblem
 from .search import Aim, search
 from .shares import equal_shares
 from .solver import Clock, Solved, best_by_program
+from .swaps import harmless, swapped
 
 CONCEPTS = ("negotiate", *RANKINGS, "equal_shares")
 """What :func:`solve` knows."""
@@ -230,6 +231,9 @@ class Solver:
             return status_quo(problem, concept, optimal=False, gap=None)
         designs = designs_of(problem, known)
         package = designs.package(chosen(designs, frame, ranking))
+        # What the time did not allow to prove shall at least leave no money that harms nobody.
+        while not self.forced and (item := harmless(problem, package)) is not None:
+            package = swapped(package, None, item)
         value = float(aim.value(problem.utilities(package)))
         return decided(problem, concept, package, optimal=False, gap=_gap(aim, value, solved.bound))
 
