@@ -80,7 +80,7 @@ def allocate(
         return solve_general(problem, goal)
     if not problem.open_groups().any():
         warn("allocate: no group can gain from more samples (b = 0 everywhere); nothing is bought.")
-        return evaluated(problem, problem.arrays()[2], goal)
+        return evaluated(problem, problem.arrays()[2], goal, 0.0)
     counts, multiplier = solved(problem, goal)
     return evaluated(problem, counts, goal, multiplier)
 
