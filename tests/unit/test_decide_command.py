@@ -204,6 +204,7 @@ def test_explanations_answer_by_solving_again():
         richer = solve(problem.changed(budget=row["budget"]), "leximin")
         assert row["utilities"] == list(richer.utilities)
         assert row["total"] == pytest.approx(sum(richer.utilities) - sum(decision.utilities))
+        assert row["worst"] == pytest.approx(min(richer.utilities) - min(decision.utilities))
     assert found["binding"][0]["constraint"] == "budget"
 
 
