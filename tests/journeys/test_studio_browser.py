@@ -17,6 +17,8 @@ import pytest
 import yaml
 
 from pluralign.collect import AdaptiveSampler, Evaluation, SamplingPlan
+from pluralign.decide import PackageProblem, compare
+from pluralign.decide.record import decision_record
 from pluralign.study.steering import load_steering, run_steering
 from pluralign.study.studio import ranked, read_candidates
 
@@ -54,6 +56,7 @@ def run(tmp_path_factory):
         row["group"] = GROUPS[row["prompt"] % 3]
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     collect(folder / "run" / "collection.json")
+    settle(folder / "run" / "decision.json")
     return folder / "run"
 
 
@@ -65,6 +68,19 @@ def collect(path):
     loss = {"north": lambda n: 0.1 + n**-0.5, "south": lambda n: 0.1 + 2 * n**-0.5}
     sizes = [(group, n) for group, each in purchase.evaluate_at.items() for n in each]
     sampler.tell(purchase, [Evaluation(group, n, loss[group](n)) for group, n in sizes])
+
+
+def settle(path):
+    """A decision between two groups whose wishes need different money."""
+    problem = PackageProblem(
+        [[3, 0, 1], [0, 2, 1]],
+        cost=[2, 2, 1],
+        budget=3,
+        groups=("old", "young"),
+        items=("ramp", "trees", "lights"),
+    )
+    record = decision_record(problem, compare(problem), chosen="utilitarian")
+    path.write_text(json.dumps(record))
 
 
 class Studio:
@@ -205,6 +221,31 @@ def test_moving_the_money_changes_whom_it_serves(page):
         "\u2068", ""
     ).replace("\u2069", "")
     assert shown.inner_text() != first
+
+
+def test_moving_the_budget_or_a_weight_changes_the_package(page):
+    page.get_by_role("tab", name="Decision").click()
+    shown = page.locator("#decision")
+    shown.get_by_text("for 3 of 3 by the rule utilitarian").wait_for(timeout=20_000)
+    rows = "#decision tbody tr"
+    states = "rows => rows.map(r => [...r.children].map(c => c.innerText).join('|')).sort()"
+    assert page.eval_on_selector_all(rows, states) == [
+        "lights|1|in|",
+        "ramp|2|in|",
+        "trees|2|out|",
+    ]
+    page.fill("#group-weight-0 input[type=number]", "0")
+    page.keyboard.press("Enter")
+    shown.get_by_text("goes out").wait_for(timeout=20_000)
+    assert page.eval_on_selector_all(rows, states) == [
+        "lights|1|in|",
+        "ramp|2|out|goes out",
+        "trees|2|in|comes in",
+    ]
+    page.fill("#budget input[type=number]", "5")
+    page.keyboard.press("Enter")
+    shown.get_by_text("for 5 of 5").wait_for(timeout=20_000)
+    assert page.eval_on_selector_all(rows, states)[1:] == ["ramp|2|in|", "trees|2|in|comes in"]
 
 
 def test_nothing_is_asked_of_anybody_else(page, studio, run):

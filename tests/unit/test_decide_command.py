@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,36 @@ def test_json_and_overrides(tmp_path):
     assert not (EXAMPLE.parent / "decision.json").exists()
 
 
+def test_the_page_holds_the_decision_its_reasons_and_who_disagrees(tmp_path):
+    page = tmp_path / "page.html"
+    draw = np.random.default_rng(0)
+    members = np.repeat(np.eye(3, dtype=int), 4, axis=0)
+    people = {"members": members.tolist(), "ratings": draw.random((12, 5)).tolist()}
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump(plan(**people)))
+    result = call(path, "--report", page)
+    assert result.returncode == 0, result.stderr
+    record = json.loads((tmp_path / "decision.json").read_text())
+    assert record["bootstrap"]["n"] == 200
+    text = re.sub("[\u2068\u2069]", "", page.read_text())
+    for section in ("utilities", "trace", "items", "money", "raters", "disagreement"):
+        assert f'<section id="{section}"' in text
+    for criterion in ("accessibility", "aesthetics", "inclusivity", "practicality"):
+        assert criterion in text
+    assert "pluralign decide" in text
+
+
+def test_a_plan_tells_what_each_criterion_is_worth():
+    found = planned_decision(plan())
+    assert found.criteria == ("accessibility", "aesthetics", "inclusivity", "practicality")
+    assert found.parts.sum(axis=2) == pytest.approx(found.problem.value_table)
+    # The ramp's accessibility of 1 weighs 6 of 10 for wheelchair users.
+    assert found.parts[0, 0].tolist() == pytest.approx([0.6, 0, 0, 0.09])
+    worth = dict.fromkeys(plan()["groups"], 1)
+    values = {"ramp": {"cost": 1, "values": worth}}
+    assert planned_decision(plan(items=values, conflicts=[], requires=[])).parts is None
+
+
 def test_a_steering_run_gets_a_default_direction(tmp_path):
     problem = steering_problem(steering_run(tmp_path))
     assert problem.group_names == ("north", "south")
@@ -127,6 +158,7 @@ def test_a_run_without_groups_settles_between_attributes(tmp_path):
         ({"items": {"ramp": {"cost": 1}}}, "needs either effects on criteria or values"),
         ({"items": {"ramp": {"cost": 1, "values": {"seniors": "a"}}}}, "'a' is no number"),
         ({"conflicts": [["ramp", "tree"]]}, "there is no item 'tree'"),
+        ({"groups": {"a": {"weights": [1]}, "b": {}}}, "weights must map criteria to numbers"),
     ],
 )
 def test_bad_plans_are_named(change, words):
@@ -172,6 +204,7 @@ def test_explanations_answer_by_solving_again():
         richer = solve(problem.changed(budget=row["budget"]), "leximin")
         assert row["utilities"] == list(richer.utilities)
         assert row["total"] == pytest.approx(sum(richer.utilities) - sum(decision.utilities))
+        assert row["worst"] == pytest.approx(min(richer.utilities) - min(decision.utilities))
     assert found["binding"][0]["constraint"] == "budget"
 
 

@@ -66,9 +66,9 @@ def test_the_timeline_tells_rounds_in_order():
     said = ["What each group asks for", "1 of 2 groups accept", "All groups accept"]
     places = [text.index(part) for part in said]
     assert places == sorted(places)
-    assert "seniors counters: gives up item 0 for item 2." in text
+    assert "Counter-offer of seniors: item 0 out, item 2 in." in text
     named = page({**RECORD, "problem": {"items": ["ramp", "tree", "kerb"]}})
-    assert "seniors counters: gives up ramp for kerb." in named
+    assert "Counter-offer of seniors: ramp out, kerb in." in named
     assert "\\u2068" not in named
 
 

@@ -12,7 +12,7 @@ from pluralign.learn.drivers import ChoiceDrivers, assess, driver_report, select
 from pluralign.learn.drivers.assessment import split_rows
 from pluralign.learn.drivers.columns import columns_of
 from pluralign.learn.drivers.encoding import audit
-from pluralign.learn.drivers.tuning import folds_by_row
+from pluralign.learn.drivers.tuning import Curve, folds_by_row
 
 
 def table(n=120, seed=0):
@@ -259,3 +259,14 @@ def test_a_report_is_plain_json_and_leaving_out_a_driver_costs():
     assert record["tests"]["min"]["accuracy"] > 0.7
     assert record["curve"]["index_1se"] <= record["curve"]["index_min"]
     assert {one["label"] for one in record["drivers"]} <= {"low", "middle", "high"}
+
+
+def test_the_standard_error_of_a_curve_is_that_of_a_mean_over_folds():
+    folds = np.random.default_rng(0).random((5, 3))
+    curve = Curve(np.array([0.3, 0.2, 0.1]), folds, folds, np.full(5, 20.0), np.zeros(100))
+    assert curve.mean == pytest.approx(folds.mean(0))
+    assert curve.error == pytest.approx(folds.std(0, ddof=1) / np.sqrt(5))
+    uneven = Curve(curve.lambdas, folds, folds, np.array([1.0, 1, 1, 1, 16]), curve.fold_of)
+    mean = (folds[:4].sum(0) + 16 * folds[4]) / 20
+    spread = ((folds[:4] - mean) ** 2).sum(0) + 16 * (folds[4] - mean) ** 2
+    assert uneven.error == pytest.approx(np.sqrt(spread / 20 / 4))

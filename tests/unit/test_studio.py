@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from pluralign.collect import AdaptiveSampler, Concave, Evaluation, Maximin, SamplingPlan
+from pluralign.decide import PackageProblem, compare, solve
+from pluralign.decide.record import decision_record
 from pluralign.errors import DataError, ParameterError
 from pluralign.steer.sphere import at_angle, unit
 from pluralign.study.steering import load_steering, run_steering
@@ -26,7 +28,9 @@ from pluralign.study.studio import (
 )
 from pluralign.study.studio.collecting import read_collection, spend
 from pluralign.study.studio.collection_fragment import collection_view
-from pluralign.study.studio.page import _spent, _turned
+from pluralign.study.studio.deciding import decided_anew, read_decision
+from pluralign.study.studio.decision_fragment import decision_view
+from pluralign.study.studio.page import _settled, _spent, _turned
 
 TRIAL = {
     "name": "trial",
@@ -340,6 +344,61 @@ def test_the_collection_names_the_group_with_the_largest_loss(tmp_path):
     planned = _spent(found, 200, "as planned")
     assert planned != view
     assert planned == collection_view(found, 200, None)
+
+
+def decided(path, concept="leximin", **changes):
+    given = {
+        "values": [[3, 0, 1, 2], [0, 2, 1, 0], [1, 1, 1, 1]],
+        "cost": [2, 2, 1, 3],
+        "budget": 3,
+    }
+    problem = PackageProblem(**given, groups=("old", "young", "<b>new</b>"), **changes)
+    record = decision_record(problem, compare(problem), chosen=concept, title="Two streets")
+    path.write_text(json.dumps(record))
+    return problem
+
+
+@pytest.mark.parametrize("concept", ["leximin", "utilitarian", "nash", "equal_shares", "negotiate"])
+def test_another_budget_or_weight_is_decided_as_solve_would(tmp_path, concept):
+    problem = decided(tmp_path / "decision.json")
+    found = read_decision(tmp_path / "decision.json")
+    assert found.package == solve(problem, "leximin").package
+    for budget, weights in ((0, [1, 1, 1]), (4, [0, 5, 1]), (8, [1, 0, 0])):
+        wanted = solve(problem.changed(budget=budget, weights=weights), concept)
+        assert decided_anew(found, budget, concept, weights).package == wanted.package
+    assert found.most == 8.0
+
+
+def test_the_page_of_a_decision_says_what_comes_in_and_goes_out(tmp_path):
+    problem = decided(tmp_path / "decision.json")
+    found = read_decision(tmp_path / "decision.json")
+    richer = decision_view(found, 8.0, "leximin")
+    assert richer.count("comes in") == 4 - len(found.package)
+    assert "goes out" not in richer
+    assert decision_view(found, 0.0).count("goes out") == len(found.package)
+    assert "nothing for 0 of 0" in decision_view(found, 0.0)
+    assert "Weights count in the rules utilitarian and nash" in richer
+    assert "Weights count" not in decision_view(found, 8.0, "nash")
+    assert "<b>new</b>" not in richer
+    assert "weights must not all be 0" in _settled(found, 3.0, "nash", 0.0, 0.0, 0.0)
+    least = min(solve(problem.changed(budget=3), "utilitarian").utilities)
+    assert f"with {least:g}" in _settled(found, 3.0, "utilitarian", 1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("cut", ["truncated", "kind", "chosen", "package"])
+def test_a_decision_that_cannot_be_read_is_named(tmp_path, cut):
+    path = tmp_path / "decision.json"
+    decided(path)
+    record = json.loads(path.read_text())
+    if cut == "truncated":
+        path.write_text(path.read_text()[:-30])
+    elif cut == "package":
+        path.write_text(json.dumps({**record, "problem": {}}))
+    else:
+        path.write_text(json.dumps({**record, cut: "something else"}))
+    with pytest.raises(DataError, match="is no record of pluralign decide") as raised:
+        read_records(tmp_path)
+    assert "decision.json" in str(raised.value)
 
 
 def test_before_the_pilot_there_is_no_forecast(tmp_path):

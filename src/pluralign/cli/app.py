@@ -18,6 +18,7 @@ from . import (
     check,
     cite,
     decide,
+    drivers,
     env,
     list_,
     plan,
@@ -45,7 +46,7 @@ EXTRAS = {
         "language",
     ),
     **dict.fromkeys(("httpx", "pyphen", "vaderSentiment"), "steer"),
-    "pandas": "tabular",
+    **dict.fromkeys(("pandas", "sklearn"), "tabular"),
     "gguf": "smollm2",
     "gradio": "studio",
     "trl": "trl",
@@ -68,6 +69,7 @@ app.command("audit")(audit.audit)
 app.command("plan")(plan.plan)
 app.command("sample")(sample.sample)
 app.command("decide")(decide.decide)
+app.command("drivers")(drivers.drivers)
 app.command("steer")(steer.steer)
 app.command("studio")(studio.studio)
 app.command("cite")(cite.cite)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -12,6 +12,9 @@ from rich.table import Table
 
 from ..errors import ParameterError
 from .console import JsonOption, console, print_json
+
+if TYPE_CHECKING:
+    from ..decide.plan_file import PlannedDecision
 
 
 def decide(
@@ -31,10 +34,13 @@ def decide(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Override: path.to.key=value; again: more.")
     ] = None,
+    report: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Draw it as a page too (.html).")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Choose a package for groups that disagree, beside what other concepts would choose."""
-    from ..decide import compare
+    from ..decide import bootstrap, compare
     from ..decide.plan_file import PlannedDecision, planned_decision, steering_problem
     from ..decide.record import decision_record
     from ..decide.solving import CONCEPTS
@@ -54,16 +60,50 @@ def decide(
     asked = concept or plan.concept
     if asked not in CONCEPTS:
         raise ParameterError(f"concept {asked!r} is unknown; {nearest(asked, CONCEPTS)}")
+    drawn = None if plan.ratings is None else bootstrap(plan.problem, plan.ratings, asked)
     record = decision_record(
-        plan.problem, compare(plan.problem), chosen=asked, title=plan.title, source=path
+        plan.problem,
+        compare(plan.problem),
+        chosen=asked,
+        title=plan.title,
+        source=path,
+        resampled=drawn,
     )
     beside = source / "decision.json" if source.is_dir() else source.with_name("decision.json")
     written = write_json(output or beside, record)
+    if report is not None:
+        _draw(record, plan, report)
     if as_json:
         print_json(record)
         return
     _print(record)
     console.print(f"written: {escape(str(written))}", highlight=False, soft_wrap=True)
+
+
+def _draw(record: Mapping[str, Any], plan: PlannedDecision, path: str) -> None:
+    from ..audit.report import write_decision_report
+    from ..provenance import provenance
+
+    origin = {**provenance(), "created": record["created"]}
+    apart = _disagreement(plan)
+    write_decision_report({**record, "provenance": origin}, path, disagreement=apart)
+
+
+def _disagreement(plan: PlannedDecision) -> dict[str, Any] | None:
+    """How far groups are apart in what items are worth to them, by criterion if there are any."""
+    from ..audit.disagreement import disagreement
+    from ..audit.disagreement.distances import distance_to_others
+
+    groups, values = plan.problem.group_names, plan.problem.value_table
+    what = {"what": "values of the items"}
+    if plan.parts is not None:
+        # One order of effects holds for all groups, so that their concordance says nothing.
+        apart = distance_to_others(plan.parts).round(12).tolist()
+        return {**what, "groups": groups, "criteria": plan.criteria, "distance": apart}
+    if values.shape[1] < 2:
+        return None
+    found = disagreement(values[:, :, None], groups=groups, criteria=("all items",))
+    return {**found.to_json(), **what}
 
 
 def _print(record: Mapping[str, Any]) -> None:

@@ -11,7 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import ParameterError
 from .curves import EVERY, Floats, Groups, PowerCurves
 from .problem import Allocation, Problem, evaluated, warn
-from .welfare import Isoelastic, Maximin, Objective, ParityPenalised, Welfare
+from .welfare import (
+    Isoelastic,
+    Maximin,
+    Objective,
+    ParityPenalised,
+    Welfare,
+    check_objective,
+)
 
 _SHIFT = "shift the metric (a larger best), or use the utilitarian objective or Maximin."
 _FEWEST, _NOTHING = 1e-300, 1e-260  # stand for 0 where a logarithm is taken
@@ -74,13 +81,14 @@ def allocate(
     """
     problem = Problem(curves, cost, budget, weights, held, limit, best, transfer)
     goal = Isoelastic() if objective is None else objective
+    check_objective(goal)
     if transfer is not None or isinstance(goal, ParityPenalised):
         from .general import solve_general
 
         return solve_general(problem, goal)
     if not problem.open_groups().any():
         warn("allocate: no group can gain from more samples (b = 0 everywhere); nothing is bought.")
-        return evaluated(problem, problem.arrays()[2], goal)
+        return evaluated(problem, problem.arrays()[2], goal, 0.0)
     counts, multiplier = solved(problem, goal)
     return evaluated(problem, counts, goal, multiplier)
 

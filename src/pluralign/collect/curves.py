@@ -62,6 +62,8 @@ class PowerCurves:
             raise ParameterError(
                 f"PowerCurves.a, b and gamma must have one length; got {shapes}."
             ) from None
+        if not arrays[0].size:
+            raise ParameterError("PowerCurves needs at least one group; got none.")
         names = tuple(self.names) or tuple(map(str, range(len(arrays[0]))))
         for field, array in zip(("a", "b", "gamma"), arrays, strict=True):
             object.__setattr__(self, field, array)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import DataError, ParameterError
 from .curves import Floats, as_floats
-from .problem import plain, warn
+from .problem import check_gamma_bounds, plain, warn
 
 GAMMA_BOUNDS = (0.05, 2.0)
 _GRID, _ZOOMS = 45, 7
@@ -70,6 +70,8 @@ class CurveFit:
         """
         if not 0 < confidence < 1:
             raise ParameterError(f"confidence must be in (0, 1); got {confidence!r}.")
+        if not 0 < n < np.inf:
+            raise ParameterError(f"n must be a finite number of samples > 0; got {n!r}.")
         value = self.b * self.gamma * n ** (-self.gamma - 1)
         if self.flag == "few_sizes" or not np.isfinite(self.noise).all():
             return Gain(value, np.nan, np.nan)
@@ -168,9 +170,7 @@ def fit_curve(
     References:
         Cai et al., 2022, arXiv 2202.01327.
     """
-    low, high = gamma_bounds
-    if not 0 < low < high < np.inf:
-        raise ParameterError(f"gamma_bounds must be 0 < low < high; got {gamma_bounds}.")
+    low, high = check_gamma_bounds(gamma_bounds)
     n, y, noise = _points(sizes, loss, se, name)
     weights = _weights(noise)
     where = f"group {name!r}" if name else "the group"

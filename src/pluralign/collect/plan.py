@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 from ..errors import ParameterError
 from ..rules import Kind, OneOf, Within, check, nearest, shown
 from .curves import Floats, as_floats, refuse
-from .problem import check_budget, costs, one_each, shares, transfers, warn
-from .welfare import Concave, Isoelastic, Maximin, Objective, ParityPenalised
+from .problem import check_budget, check_gamma_bounds, costs, one_each, shares, transfers, warn
+from .welfare import Isoelastic, Objective, check_objective
 
 PerGroup = Mapping[str, float] | Sequence[float] | Floats | float
 Rule = Literal["curves", "worst_group", "slope", "random"]
@@ -88,11 +88,8 @@ class SamplingPlan:
 
     def __post_init__(self) -> None:
         check(self)
-        check_budget(self.budget)
-        if not isinstance(self.objective, (Isoelastic, Concave, Maximin, ParityPenalised)):
-            raise ParameterError(
-                f"SamplingPlan.objective must be an objective; got {shown(self.objective)}."
-            )
+        object.__setattr__(self, "budget", check_budget(self.budget))
+        check_objective(self.objective)
         freeze = object.__setattr__
         freeze(self, "groups", _names(self.groups))
         names = tuple(self.groups)
@@ -139,9 +136,7 @@ class SamplingPlan:
             )
 
     def _check_rounds(self) -> None:
-        low, high = self.gamma_bounds
-        if not 0 < low < high < np.inf:
-            raise ParameterError(f"gamma_bounds must be 0 < low < high; got {self.gamma_bounds}.")
+        check_gamma_bounds(self.gamma_bounds)
         floor, most = self.explore_floor, 1 / len(self.groups)
         if floor is not None and not (isinstance(floor, (int, float)) and 0 <= floor <= most):
             raise ParameterError(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import DataQualityWarning, ParameterError
+from ..rules import shown
 from .curves import Floats, PowerCurves, as_floats, refuse
 from .welfare import Concave, Isoelastic, Objective
 
@@ -46,10 +47,11 @@ class Problem:
 
     def __post_init__(self) -> None:
         names = self.curves.names
-        check_budget(self.budget)
-        if not np.isfinite(self.best):
-            raise ParameterError(f"best must be finite; got {self.best}.")
         freeze = object.__setattr__
+        freeze(self, "budget", check_budget(self.budget))
+        best: Any = self.best
+        if isinstance(best, str) or not np.isfinite(best):
+            raise ParameterError(f"best must be finite; got {best!r}.")
         freeze(self, "cost", costs(self.cost, names))
         freeze(self, "weights", shares(self.weights, names, "weights"))
         held = one_each(self.held, names, "held")
@@ -178,12 +180,23 @@ def gain_per_cost(problem: Problem, counts: Floats, objective: Objective) -> Flo
     return (worth if problem.transfer is None else worth @ np.asarray(problem.transfer)) / cost
 
 
-def check_budget(budget: float) -> None:
-    """Refuse a budget that is not positive and finite."""
+def check_budget(budget: Any) -> float:
+    """The budget as a Python number; refused if it is not positive and finite."""
+    if isinstance(budget, np.generic):
+        budget = budget.item()
     if isinstance(budget, bool) or not isinstance(budget, (int, float)) or not np.isfinite(budget):
         raise ParameterError(f"budget must be a finite number > 0; got {budget!r}.")
     if budget <= 0:
         raise ParameterError(f"budget must be > 0; got {budget}: there is nothing to plan.")
+    return budget
+
+
+def check_gamma_bounds(bounds: Any) -> tuple[float, float]:
+    """Bounds of an exponent, ``(low, high)``; refused if they are not in order."""
+    found = as_floats(bounds, "gamma_bounds")
+    if found.shape != (2,) or not 0 < found[0] < found[1] < np.inf:
+        raise ParameterError(f"gamma_bounds must be 0 < low < high; got {shown(bounds)}.")
+    return float(found[0]), float(found[1])
 
 
 def costs(cost: ArrayLike, names: Sequence[str]) -> Floats:

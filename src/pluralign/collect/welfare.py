@@ -257,6 +257,18 @@ def objective_named(
     return Isoelastic(eps=0.0 if name == "utilitarian" else 1.0 if eps is None else eps)
 
 
+def check_objective(given: object) -> None:
+    """Refuse what is no objective.
+
+    Raises:
+        ParameterError: naming the value.
+    """
+    if not isinstance(given, (Isoelastic, Concave, Maximin, ParityPenalised)):
+        raise ParameterError(
+            f"objective must be an objective, such as Isoelastic(eps=1); got {shown(given)}."
+        )
+
+
 def _weighted(values: Floats, weights: Floats) -> float:
     counted = weights > 0
     return float(values[counted] @ weights[counted])

@@ -120,16 +120,19 @@ def replay(problem: PackageProblem, trace: Sequence[Event]) -> Decision:
     package: Package = ()
     status, notes = None, list[str]()
     for number, event in enumerate(trace):
-        kind = event["event"]
-        if kind == "proposal":
-            package = tuple(event["package"])
-        elif kind in ("swap", "finish"):
-            package = swapped(package, event.get("drop"), event["add"])
-        elif kind in ("agreement", "quorum", "disagreement"):
-            status = kind
-        if kind in ("proposal", "swap", "finish", "agreement", "quorum"):
-            _verify(problem, number, event, package)
-        notes += [str(note) for note in event.get("notes", ())]
+        try:
+            kind = event["event"]
+            if kind == "proposal":
+                package = tuple(event["package"])
+            elif kind in ("swap", "finish"):
+                package = swapped(package, event.get("drop"), event["add"])
+            elif kind in ("agreement", "quorum", "disagreement"):
+                status = kind
+            if kind in ("proposal", "swap", "finish", "agreement", "quorum"):
+                _verify(problem, number, event, package)
+            notes += [str(note) for note in event.get("notes", ())]
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            raise DataError(f"event {number} of the trace cannot be read ({error!r}).") from error
     if status is None:
         raise DataError("the trace has no end: neither agreement, quorum nor disagreement.")
     if status == "disagreement":

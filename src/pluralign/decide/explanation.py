@@ -60,10 +60,12 @@ def explain(
         found = solver.decide(concept)
         return None if found.status == "disagreement" else found
 
+    # What stands for a negotiation may differ from it; changes are those of what stands for it.
+    usual = decision if concept == decision.concept else again(problem)
     return {
         "items": [_item(problem, decision, j, forced) for j in range(problem.shape[1])],
-        "budgets": _budgets(problem, decision, extra, again),
-        "binding": _binding(problem, decision, again),
+        "budgets": _budgets(problem, usual, extra, again),
+        "binding": _binding(problem, usual, again),
     }
 
 

@@ -117,8 +117,10 @@ def pairs(
 ) -> tuple[Pair, ...]:
     """Pairs of items by number."""
     found: list[Pair] = []
+    if isinstance(given, (str, int, float)):
+        raise DataError(f"{field} must be pairs of items; got {shown(given)}.")
     for pair in given:
-        if isinstance(pair, str) or len(pair) != 2:
+        if not isinstance(pair, (list, tuple, np.ndarray)) or len(pair) != 2:
             raise DataError(f"{field} must be pairs of items; got {shown(pair)}.")
         one, other = (_item(end, items, field) for end in pair)
         if one == other:
@@ -132,7 +134,8 @@ def _item(end: str | int, items: Sequence[str], field: str) -> int:
         if end not in items:
             raise DataError(f"{field}: there is no item {end!r}; {nearest(end, items)}")
         return items.index(end)
-    if isinstance(end, bool) or not 0 <= end < len(items):
+    end = plain(end)
+    if isinstance(end, bool) or not isinstance(end, int) or not 0 <= end < len(items):
         raise DataError(
             f"{field}: there is no item {end!r}; items are numbered 0 to {len(items) - 1}."
         )

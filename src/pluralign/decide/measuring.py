@@ -32,6 +32,8 @@ def gini(utilities: ArrayLike) -> float:
         (0.25, 0.75)
     """
     given = np.asarray(utilities, dtype=np.float64)
+    if not given.size or not np.isfinite(given).all():
+        raise DataError(f"utilities must be finite numbers, at least one; got {shown(utilities)}.")
     if (given < 0).any():
         raise DataError(
             f"the Gini coefficient needs utilities >= 0; got {given.min():g}: measure them from "
@@ -111,6 +113,11 @@ def measures(
             f"percentile must be a finite number in [0.0, 100.0]; got {shown(percentile)}."
         )
     given = np.asarray(utilities, dtype=np.float64)
+    if given.shape != (problem.shape[0],) or not np.isfinite(given).all():
+        raise DataError(
+            f"utilities must be {problem.shape[0]} finite numbers, one for each group; got "
+            f"{shown(utilities)}."
+        )
     worst = int(np.argmin(given))
     share = satisfaction([given, *(np.asarray(one, dtype=np.float64) for one in compared)])[0]
     return {

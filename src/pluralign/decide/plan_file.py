@@ -13,12 +13,14 @@
       parents: {weights: {accessibility: 1, aesthetics: 1}}
     conflicts: [[ramp, benches]]
     requires: []
+    members: [[1, 0], [0, 1]]      # optional, of each person: belongs to which groups
+    ratings: [[2, 1], [0, 3]]      # optional, of each person: worth of each item; for a bootstrap
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, final
@@ -27,9 +29,20 @@ import numpy as np
 
 from ..errors import DataError
 from ..rules import nearest, shown
+from .fields import Floats
 from .problem import PackageProblem
 
-_TOP = ("title", "budget", "concept", "items", "groups", "conflicts", "requires", "members")
+_TOP = (
+    "title",
+    "budget",
+    "concept",
+    "items",
+    "groups",
+    "conflicts",
+    "requires",
+    "members",
+    "ratings",
+)
 _ITEM = ("cost", "effects", "values")
 _GROUP = ("weights", "base", "disagreement", "weight")
 
@@ -43,11 +56,18 @@ class PlannedDecision:
         problem: items, groups, budget.
         concept: how to decide.
         title: for people.
+        ratings: ``(P, m)``, what each item is worth to each person; ``None`` if not told.
+        parts: ``(G, m, C)``, what an item's effect on each criterion is worth to each group;
+            ``None`` where values were given by group.
+        criteria: C names.
     """
 
     problem: PackageProblem
     concept: str
     title: str
+    ratings: Any = None
+    parts: Floats | None = None
+    criteria: tuple[str, ...] = ()
 
 
 def planned_decision(values: Mapping[str, Any], source: str = "plan") -> PlannedDecision:
@@ -60,8 +80,9 @@ def planned_decision(values: Mapping[str, Any], source: str = "plan") -> Planned
     Raises:
         DataError: for an unknown key, group, item or criterion, or one that is missing.
     """
+    told: dict[str, Any] = {"ratings": values.get("ratings")}
     if "values" in values:
-        rest = {k: v for k, v in values.items() if k not in ("title", "concept")}
+        rest = {k: v for k, v in values.items() if k not in ("title", "concept", "ratings")}
         fields = PackageProblem.__dataclass_fields__
         _known(rest, list(fields), source)
         _present(rest, ("values", "cost", "budget"), source)
@@ -69,12 +90,14 @@ def planned_decision(values: Mapping[str, Any], source: str = "plan") -> Planned
     else:
         _known(values, _TOP, source)
         _present(values, ("budget", "items", "groups"), source)
-        problem = _named(values, source)
+        problem, told["parts"], told["criteria"] = _named(values, source)
     concept = str(values.get("concept", "negotiate"))
-    return PlannedDecision(problem, concept, str(values.get("title") or "Decision"))
+    return PlannedDecision(problem, concept, str(values.get("title") or "Decision"), **told)
 
 
-def _named(values: Mapping[str, Any], source: str) -> PackageProblem:
+def _named(
+    values: Mapping[str, Any], source: str
+) -> tuple[PackageProblem, Floats | None, tuple[str, ...]]:
     items, groups = (_mapping(values[key], f"{source}: {key}") for key in ("items", "groups"))
     for kind, rows, keys in (("items", items, _ITEM), ("groups", groups, _GROUP)):
         for name, row in rows.items():
@@ -85,8 +108,10 @@ def _named(values: Mapping[str, Any], source: str) -> PackageProblem:
     point = [row.get("disagreement", row.get("base", 0.0)) for row in groups.values()]
     weights = [row.get("weight", 1.0) for row in groups.values()]
     optional = {k: values[k] for k in ("conflicts", "requires", "members") if k in values}
-    return PackageProblem(
-        _values(items, groups, source),
+    criteria = tuple(sorted({name for row in groups.values() for name in _weights(row)}))
+    parts = _parts(items, groups, criteria, source)
+    problem = PackageProblem(
+        parts.sum(axis=2),
         [row["cost"] for row in items.values()],
         values["budget"],
         base=start,
@@ -96,11 +121,22 @@ def _named(values: Mapping[str, Any], source: str) -> PackageProblem:
         items=tuple(map(str, items)),
         **optional,
     )
+    by_criterion = not any("values" in row for row in items.values())
+    return problem, parts[:, :, :-1] if by_criterion else None, criteria
 
 
-def _values(items: Mapping[str, Any], groups: Mapping[str, Any], source: str) -> Any:
-    criteria = sorted({name for row in groups.values() for name in row.get("weights", {})})
-    found = np.zeros((len(groups), len(items)))
+def _weights(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    given = row.get("weights") or {}
+    if not isinstance(given, Mapping):
+        raise DataError(f"weights must map criteria to numbers; got {shown(given)}.")
+    return cast("Mapping[str, Any]", given)
+
+
+def _parts(
+    items: Mapping[str, Any], groups: Mapping[str, Any], criteria: Sequence[str], source: str
+) -> Floats:
+    """Worth of items to groups, by criterion; last what is given without criteria."""
+    found = np.zeros((len(groups), len(items), len(criteria) + 1))
     for j, (item, row) in enumerate(items.items()):
         where = f"{source}: items.{item}"
         if ("effects" in row) == ("values" in row):
@@ -109,9 +145,9 @@ def _values(items: Mapping[str, Any], groups: Mapping[str, Any], source: str) ->
         _known(given, criteria if "effects" in row else list(groups), where)
         for g, (name, group) in enumerate(groups.items()):
             if "values" in row:
-                found[g, j] = _number(given.get(name, 0.0), where)
+                found[g, j, -1] = _number(given.get(name, 0.0), where)
                 continue
-            own = group.get("weights")
+            own = _weights(group)
             if not own:
                 raise DataError(f"{source}: groups.{name} has no criterion weights.")
             total = sum(_number(value, f"{source}: groups.{name}") for value in own.values())
@@ -119,10 +155,9 @@ def _values(items: Mapping[str, Any], groups: Mapping[str, Any], source: str) ->
                 raise DataError(
                     f"{source}: groups.{name}: weights must be >= 0 and not all 0; got {own}."
                 )
-            found[g, j] = sum(
-                own.get(criterion, 0.0) / total * _number(effect, where)
-                for criterion, effect in given.items()
-            )
+            for criterion, effect in given.items():
+                share = own.get(criterion, 0.0) / total
+                found[g, j, criteria.index(criterion)] = share * _number(effect, where)
     return found
 
 

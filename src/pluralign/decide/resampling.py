@@ -13,6 +13,7 @@ from ..rules import Within, check
 from .fields import Floats
 from .problem import PackageProblem
 from .solving import solve
+from .weights import table
 
 
 @final
@@ -61,9 +62,9 @@ def bootstrap(
         [1.0, 0.0]
     """
     check(_Options(n=n, confidence=confidence, seed=seed))
-    given = np.asarray(ratings, dtype=np.float64)
     if problem.members is None:
         raise DataError("a bootstrap over raters needs members: who belongs to which group.")
+    given = table(ratings, "ratings", None)
     held = np.asarray(problem.members, dtype=np.float64)
     if given.shape != (len(held), problem.shape[1]) or not np.isfinite(given).all():
         raise DataError(

@@ -25,6 +25,7 @@ _MOST = 2**21  # packages held at once; beyond, the mixed-integer solver takes o
 _BLOCK = 2**17
 _WORD = 62  # changes that one integer of a mask holds
 _TANGENTS = 40
+_WIDER = 1.25  # lists grow exponentially with delta: a wide last step would cost more than many
 
 
 @final
@@ -109,7 +110,7 @@ def search(problem: PackageProblem, aim: Aim, forced: Mapping[int, bool] | None 
             return Found(best, bound)
         if delta >= everything:
             return Found(None, -np.inf, possible=False)
-        delta, bound = 1.7 * delta, top - delta
+        delta, bound = _WIDER * delta, top - delta
 
 
 def _box(problem: PackageProblem, forced: Mapping[int, bool]) -> tuple[Floats, Floats]:

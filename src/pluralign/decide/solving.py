@@ -18,6 +18,7 @@ from .problem import PackageProblem
 from .search import Aim, search
 from .shares import equal_shares
 from .solver import Clock, Solved, best_by_program
+from .swaps import harmless, swapped
 
 CONCEPTS = ("negotiate", *RANKINGS, "equal_shares")
 """What :func:`solve` knows."""
@@ -63,8 +64,8 @@ def solve(
         exact_limit: up to so many items (1..25) every package is looked at. Beyond, prices of
             the relaxed problem leave few packages to look at; where they are too many, HiGHS
             searches.
-        time_limit: seconds for HiGHS; then the best known is returned with
-            ``optimal=False`` and its ``gap``.
+        time_limit: seconds for HiGHS, less what looking for few packages took, at least a quarter;
+            then the best known is returned with ``optimal=False`` and its ``gap``.
 
     Returns:
         The decision; of status ``disagreement`` where no package is individually rational.
@@ -206,10 +207,13 @@ class Solver:
             return self.designs.at(
                 np.flatnonzero(value >= value.max() - self.problem.tolerance)
             ), None
+        clock = Clock(self.time_limit)
         found = search(self.problem, aim, self.forced)
         if found.designs is not None or not found.possible:
             return found.designs, None
-        solved = best_by_program(self.problem, aim, self.forced, Clock(self.time_limit))
+        # Time that the search took is not left; a quarter always is, so that there is an answer.
+        left = Clock(max(clock.left(self.time_limit), self.time_limit / 4))
+        solved = best_by_program(self.problem, aim, self.forced, left)
         bound = min(found.bound, solved.bound)
         return None, dataclasses.replace(solved, bound=bound)
 
@@ -230,6 +234,9 @@ class Solver:
             return status_quo(problem, concept, optimal=False, gap=None)
         designs = designs_of(problem, known)
         package = designs.package(chosen(designs, frame, ranking))
+        # What the time did not allow to prove shall at least leave no money that harms nobody.
+        while not self.forced and (item := harmless(problem, package)) is not None:
+            package = swapped(package, None, item)
         value = float(aim.value(problem.utilities(package)))
         return decided(problem, concept, package, optimal=False, gap=_gap(aim, value, solved.bound))
 

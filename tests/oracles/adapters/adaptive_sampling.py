@@ -32,24 +32,27 @@ def each(value, like):
     return np.broadcast_to(np.asarray(value, dtype=np.float64), np.shape(like)).copy()
 
 
-def floor(inputs):
-    given = inputs.get("n_min", inputs.get("n0"))
-    return each(0.0 if given is None or isinstance(given, str) else given, inputs["b"])
+def samples(given, like):
+    """Numbers of samples; words such as "none active" stand for none."""
+    return each(0.0 if given is None or isinstance(given, str) else given, like)
 
 
 def setting(inputs):
-    """Curves, prices, weights and floor; all of one length."""
-    size = max(np.size(inputs[name]) for name in ("b", "gamma", "cost"))
-    wide = {**inputs, "b": each(inputs["b"], np.zeros(size))}
-    curves = PowerCurves(inputs.get("a", 0.0), wide["b"], inputs["gamma"])
-    return curves, each(inputs["cost"], wide["b"]), inputs.get("weight"), floor(wide)
+    """Curves, prices, weights and the samples that a group has in any case; all of one length."""
+    names = ("a", "b", "gamma", "cost", "weight", "n_min", "n0")
+    given = [inputs.get(name) for name in names]
+    size = max(np.size(value) for value in given if not isinstance(value, (str, type(None))))
+    like = np.zeros(size)
+    curves = PowerCurves(inputs.get("a") or 0.0, each(inputs["b"], like), inputs["gamma"])
+    held = np.maximum(samples(inputs.get("n_min"), like), samples(inputs.get("n0"), like))
+    return curves, each(inputs["cost"], like), inputs.get("weight"), held
 
 
 def allocated(inputs, objective):
-    """The budget of the vectors is the total cost: floor samples are part of it."""
+    """A budget beside ``n_min`` is the total cost, floors included; beside ``n0`` it is new."""
     curves, cost, weights, held = setting(inputs)
     best = inputs.get("best_possible", 1.0)
-    budget = float(inputs["budget"] - cost @ held)
+    budget = float(inputs["budget"] - cost @ samples(inputs.get("n_min"), cost))
     if budget <= 1e-12 * inputs["budget"]:
         problem = Problem(curves, cost, inputs["budget"], weights, held, np.inf, best)
         found = evaluated(problem, held, objective)
@@ -73,13 +76,27 @@ def allocated(inputs, objective):
         "performance": found.performance,
         "loss": found.loss,
         "worst": found.loss.max(),
+        "welfare": found.welfare,
     }
 
 
 @adapter(inputs={"budget", "cost", "weight", "b", "gamma"}, expected_any=OUTPUTS)
 def welfare(inputs):
-    eps = inputs.get("eps", 0.0)
+    eps = float(inputs.get("eps", 0.0))  # "inf" too
     return allocated(inputs, Maximin() if eps > 50 else Isoelastic(eps=eps))
+
+
+@adapter(inputs={"budget", "cost", "b", "gamma", "eps"}, expected_any=OUTPUTS)
+def welfare_of_equal_weights(inputs):
+    return welfare(inputs)
+
+
+@adapter(
+    inputs={"budget", "cost", "b", "gamma"},
+    expected_any={"weighted_loss", "multiplier", "marginal_per_cost", "kkt"},
+)
+def utilitarian(inputs):
+    return welfare(inputs)
 
 
 @adapter(inputs={"budget", "cost", "b", "gamma"}, expected_any={"n", "loss", "worst", "spent"})
@@ -95,13 +112,14 @@ def greedy(inputs):
     curves, cost, weights, _ = setting(inputs)
     start = each(inputs["n_start"], cost)
     problem = Problem(curves, cost, inputs["budget"], weights, start)
-    eps = inputs.get("eps", 0.0)
+    eps = float(inputs.get("eps", 0.0))
     walk = Walk(problem, Isoelastic(eps=eps), inputs.get("batch", 1))
     choices = list(walk.steps())
     found = evaluated(problem, walk.counts, Isoelastic(eps=eps))
     return {
         "n": walk.counts,
         "loss": found.weighted_loss,
+        "worst": found.loss.max(),
         "weighted_loss": found.weighted_loss,
         "spent": found.spent,
         "choices": choices,
@@ -124,7 +142,9 @@ def fit(inputs):
         "proportional",
         "proportional_count",
         "cheapest",
+        "cheapest_only",
         "majority",
+        "majority_only",
     },
 )
 def rules_of_thumb(inputs):
@@ -140,6 +160,6 @@ def rules_of_thumb(inputs):
         "equal_spend": bought("equal_spend"),
         "proportional": bought("proportional"),
         "proportional_count": bought("proportional"),
-        "cheapest": bought("cheapest"),
-        "majority": bought("majority"),
+        **dict.fromkeys(("cheapest", "cheapest_only"), bought("cheapest")),
+        **dict.fromkeys(("majority", "majority_only"), bought("majority")),
     }

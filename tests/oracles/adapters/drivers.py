@@ -78,7 +78,7 @@ def start_of_the_path(inputs):
     return {
         "lambda_max": path.lambdas[0],
         "feature_mean": mean,
-        "feature_sd_ddof0": scale,
+        "feature_sd_ddof0": np.where(np.ptp(x, axis=0) > 0, scale, 0.0),
         "null_loss": path.null_loss,
         "intercept": path.intercepts[0],
     }
@@ -132,7 +132,8 @@ def inflation_of_correlations(inputs):
 
 @adapter(inputs={"share", "edges"}, expected_any={"classes"})
 def classes_of_shares(inputs):
-    return {"classes": share_classes(inputs["share"], inputs["edges"])}
+    # Two shares more: rows that all are of one class are refused as an outcome.
+    return {"classes": share_classes([*inputs["share"], 0.0, 1.0], inputs["edges"])[:-2]}
 
 
 @adapter(inputs={"lambdas", "cv_mean", "cv_se"}, expected_any={"lambda_min", "lambda_1se"})
@@ -150,11 +151,13 @@ def rules(inputs):
 
 @adapter(inputs={"prob", "y"}, expected_any={"mean_deviance", "accuracy"})
 def held_out_deviance(inputs):
-    p, codes = np.array(inputs["prob"], float), np.array(inputs["y"])
+    p, codes = np.array(inputs["prob"], float), np.array(inputs["y"], int)
     weights = np.array(inputs.get("weights", np.ones(len(codes))), float)
     accuracy = float((p.argmax(1) == codes) @ weights / weights.sum())
+    with np.errstate(divide="ignore"):
+        logs = np.log(p)
     return {
-        "mean_deviance": deviance(np.log(p)[None], codes, weights)[0],
+        "mean_deviance": deviance(logs[None], codes, weights)[0],
         "accuracy": accuracy,
         "misclassification": 1 - accuracy,
     }

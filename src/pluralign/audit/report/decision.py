@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 from ...errors import DataError
 from ...files import write_text
 from .captions import TEXTS_NOTE
+from .decision_reasons import money_section, raters_section, reasons_section
 from .decision_trace import trace_section
 from .disagreement import disagreement_section, names_of
 from .fields import finite, items, mapping, number_of, text_of
@@ -91,7 +92,9 @@ def render_decision(record: object, disagreement: object = None) -> str:
     sections = [
         _utilities_section(top, decisions, chosen),
         trace_section(own[0], own[1], names_of(mapping(top.get("problem"), "problem"), "items")),
-        _items_section(top),
+        reasons_section(top),
+        money_section(top),
+        raters_section(top),
         disagreement_section(disagreement or top.get("disagreement")),
     ]
     created, known = text_of(top, "created"), mapping(top.get("provenance"), "provenance")
@@ -202,21 +205,3 @@ def _rules_table(decisions: Sequence[Decided]) -> Table:
         )
     head = ("rule", "package", "cost", "total", "worst-off group", "its utility", "Gini", "proved")
     return Table("Packages by rule", head, tuple(rows))
-
-
-def _items_section(top: Mapping[str, Any]) -> Section | None:
-    told = mapping(top.get("explanation"), "explanation")
-    found = items(told.get("items"), "explanation.items")
-    if not found:
-        return None
-    rows = [
-        (
-            word(text_of(one, "item")),
-            figure(number_of(one, "cost", at), number),
-            word("in" if one.get("chosen") else "out"),
-            word(text_of(one, "reason")),
-        )
-        for one, at in found
-    ]
-    table = Table("Why each item is in or out", ("item", "cost", "package", "reason"), tuple(rows))
-    return Section("items", "Items", "Why is an item in or out?", (), (table,))

@@ -69,14 +69,14 @@ def _said(event: Mapping[str, Any], decision: Mapping[str, Any], names: Sequence
     kind, group = text_of(event, "event"), isolated(text_of(event, "group"))
     choice = ", ".join(isolated(name, 40) for name in names_of(event, "choice")) or "nothing"
     accepts = ", ".join(map(isolated, names_of(event, "accepts"))) or "nobody"
-    swap = f"gives up {_item(event, 'drop', names)} for {_item(event, 'add', names)}"
+    swap = f"{_item(event, 'drop', names)} out, {_item(event, 'add', names)} in"
     match kind:
         case "opening":
-            return f"{group} asks for {choice}."
+            return f"{group}: {choice}."
         case "proposal":
             return f"The mediator proposes {choice}; accepted by {accepts}."
         case "counter":
-            return f"{group} counters: {swap}."
+            return f"Counter-offer of {group}: {swap}."
         case "swap":
             return f"The swap of {group} is made ({swap}); accepted by {accepts}."
         case "invalid":

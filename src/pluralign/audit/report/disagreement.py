@@ -14,7 +14,7 @@ from .svg import isolated, plain
 from .tables import Table, figure, word
 
 CAPTION = (
-    "How far a group's ratings are from the mean of the other groups, on average over the options "
+    "How far a group's {} are from the mean of the other groups, on average over the options "
     "and in the unit of the scale. The farthest group of each criterion is marked."
 )
 
@@ -45,7 +45,7 @@ def disagreement_section(record: object) -> Section | None:
     data = Table("Distance to the other groups", head, tuple(cells))
     filled = [isolated(name) for name in map(str, _list(top, "fill_ins"))]
     note = f"Filled in from the other groups, so no opinion of its own: {', '.join(filled)}."
-    caption = [CAPTION, note if filled else ""]
+    caption = [CAPTION.format(plain(top.get("what") or "ratings", 40)), note if filled else ""]
     made = make_figure("disagreement-figure", "Who stands apart?", caption, draw, data)
     tables = (_agreement(top, criteria),) if top.get("agreement") else ()
     return Section("disagreement", "Disagreement", "Where do groups disagree?", (made,), tables)

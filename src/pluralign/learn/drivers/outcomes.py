@@ -38,7 +38,7 @@ def share_classes(share: ArrayLike, edges: Sequence[float] = (0.003, 0.015)) -> 
     inside = limits.ndim == 1 and limits.size and (limits > 0).all() and (limits < 1).all()
     if not inside or (np.diff(limits) <= 0).any():
         raise ParameterError(f"edges must increase within (0, 1); got {shown(edges)}.")
-    values = np.asarray(share, np.float64)
+    values = _numbers(share, "share")
     bad = np.flatnonzero(~((values >= 0) & (values <= 1)))
     if bad.size:
         raise DataError(
@@ -62,11 +62,21 @@ def quantile_classes(values: ArrayLike, quantiles: Sequence[float] = (1 / 3, 2 /
     limits = np.asarray(quantiles, np.float64)
     if not limits.size or ((limits <= 0) | (limits >= 1)).any() or (np.diff(limits) <= 0).any():
         raise ParameterError(f"quantiles must increase within (0, 1); got {shown(quantiles)}.")
-    given = np.asarray(values, np.float64)
+    given = _numbers(values, "values")
     bad = np.flatnonzero(~np.isfinite(given))
     if bad.size:
         raise DataError(f"row {bad[0]}: the value must be finite.", rows=bad.tolist())
     return _varied(np.searchsorted(np.quantile(given, limits), given, side="left"), "quantiles")
+
+
+def _numbers(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    try:
+        found = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"{name} must hold numbers; got {shown(values)}.") from None
+    if found.ndim != 1 or not found.size:
+        raise DataError(f"{name} must be a list of numbers, at least one; got {shown(values)}.")
+    return found
 
 
 def _varied(classes: NDArray[Any], what: str) -> NDArray[np.int64]:

@@ -121,6 +121,8 @@ def driver_report(
     if not _SHARE.admits(test_share):
         raise ParameterError(f"test_share must be {_SHARE.wants()}; got {shown(test_share)}.")
     columns, labels = columns_of(X), np.asarray(y)
+    if not columns or not len(labels):
+        raise DataError("X and y must have rows, and X a column at least.")
     if len(labels) != len(next(iter(columns.values()))):
         raise DataError(f"y has {len(labels)} labels; X has other rows.")
     classes, codes = np.unique(labels, return_inverse=True)

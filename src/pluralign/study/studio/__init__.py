@@ -1,4 +1,4 @@
-"""The studio: a local page where a person turns the direction and sees whom it serves."""
+"""The studio: a local page where a person turns a direction, a budget, a weight; whom it serves."""
 
 from .candidates import Asked, Candidates, read_candidates
 from .records import Records, read_records

@@ -9,17 +9,24 @@ import numpy as np
 
 from ...audit.report.page import environment
 from ...audit.report.svg import plain
-from ...errors import ParameterError
+from ...audit.report.tables import spoken
+from ...decide.solving import CONCEPTS
+from ...errors import DataError, ParameterError
 from ...steer.sphere import angle_of, at_angle
 from . import fragments
 from .candidates import Candidates
 from .collecting import OBJECTIVES, Collection
 from .collection_fragment import collection_view
+from .deciding import Settled
+from .decision_fragment import decision_view
 from .records import Records
 from .turning import angle_range
 
 LISTED = 500
 """Prompts that the list of prompts offers."""
+
+WEIGHTS = 12
+"""Groups whose weight can be moved; more have no room."""
 
 
 AT_ONCE: Final[dict[str, Any]] = {
@@ -76,6 +83,9 @@ def build(records: Records) -> Any:
             if records.collection is not None:
                 with gr.Tab("Collection"):
                     _collection(gr, page, records.collection)
+            if records.decision is not None:
+                with gr.Tab("Decision"):
+                    _decision(gr, page, records.decision)
     return page
 
 
@@ -169,6 +179,54 @@ def _spent(found: Collection, money: float, objective: str) -> str:
     try:
         return collection_view(found, money, None if objective == _OWN else objective)
     except ParameterError as error:  # such as an objective that no money can meet
+        return fragments.remark(str(error))
+
+
+def _decision(gr: Any, page: Any, found: Settled) -> None:
+    whole = bool((found.problem.prices == found.problem.prices.round()).all())
+    most = found.most
+    budget = gr.Slider(
+        0,
+        most,
+        value=found.problem.budget,
+        step=1 if whole and most >= 20 else most / 200,
+        label=f"Budget; {found.problem.budget:g} as decided",
+        elem_id="budget",
+    )
+    concept = gr.Dropdown(
+        [(spoken(name), name) for name in CONCEPTS],
+        value=found.concept,
+        label="Rule",
+        elem_id="rule",
+    )
+    with gr.Row():
+        weights = [
+            gr.Slider(
+                0,
+                3,
+                value=round(float(share) * len(found.problem.group_names), 2),
+                step=0.05,
+                label=f"Weight of {plain(name, 40)}",
+                elem_id=f"group-weight-{place}",
+                min_width=200,
+            )
+            for place, (name, share) in enumerate(
+                zip(found.problem.group_names[:WEIGHTS], found.problem.shares, strict=False)
+            )
+        ]
+    shown = _html(gr, elem_id="decision")
+    controls = [budget, concept, *weights]
+    told = {"fn": partial(_settled, found), "inputs": controls, "outputs": [shown]}
+    for control in controls:
+        control.change(**told, **AT_ONCE)
+    page.load(**told, **AT_ONCE)
+
+
+def _settled(found: Settled, budget: float, concept: str, *weights: float) -> str:
+    rest = found.problem.shares[len(weights) :] * len(found.problem.shares)
+    try:
+        return decision_view(found, budget, concept, [*weights, *rest.tolist()])
+    except (ParameterError, DataError) as error:  # such as weights that are all 0
         return fragments.remark(str(error))
 
 
