@@ -299,6 +299,14 @@ RECIPES = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def host_logger():
+    """transformers logs to the stream of its first import, which must outlive a test."""
+    from transformers.utils import logging
+
+    logging.get_logger()
+
+
 @pytest.fixture
 def pluralign(tmp_path, monkeypatch, capsys):
     """Run the command line in a directory, as the shell would."""
