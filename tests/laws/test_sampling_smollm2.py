@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pluralign.engines.packaged import load_packaged, packaged_file
-from pluralign.engines.sampling import PromptTemplate, SamplingParams, TransformersSampler
+from pluralign.engines.sampling import PromptTemplate, SamplingParams, TransformersSampler, passes
 
 SMOLLM2 = "smollm2-135m-instruct"
 TEXT = "The three primary colours are"
@@ -74,3 +74,27 @@ def test_directions_of_one_prompt_in_one_call(sampler):
     together = sampler.sample([TASK] * 3, 1, params, directions)
     alone = [sampler.sample([TASK], 1, params, row[None])[0] for row in directions]
     assert together == alone
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rounding_of_half_precision_does_not_cost_the_cache(smollm2, dtype):
+    model = load_packaged(SMOLLM2, dtype=dtype)[0]
+    sampler = TransformersSampler(model, smollm2[1])
+    assert sampler.describe()["form"] == "cached"
+    found = sampler.sample([QUESTION], 1, SamplingParams(temperature=0, max_tokens=12))
+    assert "Paris" in found[0][0].text
+
+
+def test_a_cache_that_is_wrong_in_half_precision_is_refused(smollm2, monkeypatch):
+    model = load_packaged(SMOLLM2, dtype=torch.bfloat16)[0]
+    right = passes.CachedRows._mask
+
+    def wrong(self, positions, width):  # one token of the prompt is hidden
+        mask = right(self, positions, width).clone()
+        mask[..., 2] = False
+        return mask
+
+    monkeypatch.setattr(passes.CachedRows, "_mask", wrong)
+    described = TransformersSampler(model, smollm2[1]).describe()
+    assert described["form"] == "plain"
+    assert "differ" in described["form_refused"]

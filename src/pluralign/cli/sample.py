@@ -19,6 +19,9 @@ def sample(
         str, typer.Option(help="Directory, .gguf file, packaged:NAME, or the server's name.")
     ],
     sampler: Annotated[str, typer.Option(help="What samples.")] = "transformers",
+    dtype: Annotated[
+        str | None, typer.Option(help="Of the weights: float32, bfloat16, float16; own if unset.")
+    ] = None,
     options: Annotated[
         list[str] | None, typer.Option("--option", help="Of the sampler: key=value; again: more.")
     ] = None,
@@ -45,7 +48,9 @@ def sample(
 
     params = SamplingParams(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
     weights = {name: _weight(name, value) for name, value in _parsed("--toward", toward).items()}
-    section = SamplerSection(name=sampler, model=model, options=_parsed("--option", options))
+    section = SamplerSection(
+        name=sampler, model=model, dtype=dtype, options=_parsed("--option", options)
+    )
     asked = read_prompts(prompts, field=field, group=group, limit=limit, chat=chat)
     made = section.sampler(tuple(weights) or None, journal=f"{output}.journal")
     found = sample_prompts(
@@ -56,7 +61,13 @@ def sample(
         params=params,
         direction=_direction(weights),
         batch=batch,
-        settings={"model": model, "options": section.options, "toward": weights, "chat": chat},
+        settings={
+            "model": model,
+            "dtype": dtype,
+            "options": section.options,
+            "toward": weights,
+            "chat": chat,
+        },
         quiet=as_json,
     )
     if as_json:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..datasets.hub import is_hub_name
 from ..engines.packaged import load_packaged
 from ..errors import DataError, IncompatibleError, ParameterError
@@ -17,7 +19,7 @@ PACKAGED = "packaged:"
 """Stands before the name of a model that an installed package ships."""
 
 
-def load_model(path: str | Path) -> Any:
+def load_model(path: str | Path, *, dtype: torch.dtype | None = None) -> Any:
     """A causal language model that a trainer saved, or any in transformers' format.
 
     Nothing is downloaded and no code of the model's is run. Below an adapter may lie a
@@ -25,9 +27,10 @@ def load_model(path: str | Path) -> Any:
 
     Args:
         path: directory of a model or of an adapter.
+        dtype: type of the weights; their own if not given.
 
     Returns:
-        The model on the CPU, in its own precision, in evaluation mode.
+        The model on the CPU, in evaluation mode.
 
     Raises:
         ParameterError: if there is no model at ``path``; says what is missing.
@@ -35,7 +38,7 @@ def load_model(path: str | Path) -> Any:
         ImportError: if a package is not installed, with the command to run.
     """
     with _intact(Path(path)):
-        return _saved(Path(path)).eval()
+        return _saved(Path(path), dtype).eval()
 
 
 def load_tokenizer(path: str | Path) -> Any:
@@ -56,24 +59,26 @@ def load_tokenizer(path: str | Path) -> Any:
         return AutoTokenizer.from_pretrained(path)
 
 
-def _saved(path: Path) -> Any:
+def _saved(path: Path, dtype: torch.dtype | None) -> Any:
     """The model in a directory; what lies below an adapter may be a packaged model."""
     if not (path / "adapter_config.json").is_file():
-        return _whole(path)
+        return _whole(path, dtype)
     if (path / "base").is_dir():
-        return load_adapter(_whole(path / "base"), path)
+        return load_adapter(_whole(path / "base", dtype), path)
     base = base_of(path)
     if base.startswith(PACKAGED):
-        return load_adapter(load_packaged(base.removeprefix(PACKAGED))[0], path)
+        return load_adapter(
+            load_packaged(base.removeprefix(PACKAGED), dtype=dtype or torch.float32)[0], path
+        )
     if not Path(base).is_dir():
         raise ParameterError(
             f"the adapter at {path} was saved without the model below it, which is not at {base}; "
             f"put it into {path / 'base'}."
         )
-    return load_adapter(_whole(Path(base)), path)
+    return load_adapter(_whole(Path(base), dtype), path)
 
 
-def _whole(path: Path) -> Any:
+def _whole(path: Path, dtype: torch.dtype | None) -> Any:
     """A model all of whose weights are in its directory, and no code."""
     from transformers import AutoModelForCausalLM
 
@@ -81,7 +86,7 @@ def _whole(path: Path) -> Any:
         raise ParameterError(_absent(path))
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         path,
-        dtype="auto",
+        dtype=dtype or "auto",
         local_files_only=True,
         trust_remote_code=False,
         output_loading_info=True,

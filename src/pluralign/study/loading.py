@@ -12,8 +12,10 @@ from ..engines.packaged import load_packaged, packaged_file
 from ..errors import ParameterError
 from ..learn.saved import PACKAGED, load_model, load_tokenizer
 
+DTYPES = ("float32", "bfloat16", "float16")
 
-def load_named(name: str | Path) -> tuple[Any, Any]:
+
+def load_named(name: str | Path, *, dtype: str | None = None) -> tuple[Any, Any]:
     """A causal language model, on the GPU if there is one, and its tokenizer.
 
     Use it wherever a user names a model. Nothing is downloaded.
@@ -21,6 +23,7 @@ def load_named(name: str | Path) -> tuple[Any, Any]:
     Args:
         name: directory of a saved model (or adapter) with its tokenizer, path of a
             ``.gguf`` file, or ``packaged:NAME``.
+        dtype: one of :data:`DTYPES`; as saved (float32 for a ``.gguf`` file) if not given.
 
     Raises:
         ParameterError: if there is no such model; says what is missing.
@@ -34,13 +37,15 @@ def load_named(name: str | Path) -> tuple[Any, Any]:
 directories and never downloaded; first: hf download no/where --local-dir where
     """
     text = str(name)
+    given: torch.dtype | None = None if dtype is None else getattr(torch, dtype)
+    unpacked = given or torch.float32
     if text.startswith(PACKAGED):
-        model, tokenizer = load_packaged(text.removeprefix(PACKAGED))
+        model, tokenizer = load_packaged(text.removeprefix(PACKAGED), dtype=unpacked)
         model.name_or_path = text  # where an adapter will say that its base is
     elif text.endswith(".gguf"):
-        model, tokenizer = load_gguf(_existing(text))
+        model, tokenizer = load_gguf(_existing(text), dtype=unpacked)
     else:
-        model, tokenizer = load_model(text), load_tokenizer(text)
+        model, tokenizer = load_model(text, dtype=given), load_tokenizer(text)
     return on_device(model), tokenizer
 
 

@@ -19,7 +19,7 @@ from ...steer.directions import Count, IncludeTarget, Law, Neighbourhood, Scheme
 from ...steer.pool import Standardise
 from ...steer.selection import OnNoGain
 from ...steer.sphere import Floats, at_angle, unit
-from ..loading import load_named
+from ..loading import DTYPES, load_named
 
 SCORERS = {
     "classifier": "ClassifierScorer",
@@ -108,6 +108,7 @@ class SamplerSection:
         name: a sampler, such as ``transformers``, ``server`` or ``vllm``.
         model: directory, ``.gguf`` file or ``packaged:NAME`` (``transformers``), or the
             server's or vLLM's name of the model.
+        dtype: type of the weights (``transformers``); as saved if not given.
         placement: put the direction into the ``user`` or the ``system`` message.
         style: ``weights`` or ``levels``.
         scale: what a weight of 1 is written as.
@@ -116,6 +117,7 @@ class SamplerSection:
 
     name: Annotated[str, Kind(str)] = "transformers"
     model: Annotated[str | None, AnyOf(None, Kind(str))] = None
+    dtype: Annotated[str | None, OneOf(None, *DTYPES)] = None
     placement: Annotated[Any, OneOf("user", "system")] = "user"
     style: Annotated[Any, OneOf("weights", "levels")] = "weights"
     scale: Annotated[int, Within(1, 10_000, integer=True)] = 100
@@ -123,6 +125,10 @@ class SamplerSection:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.dtype and self.name != "transformers":
+            raise ParameterError(
+                f"dtype {self.dtype} is for transformers; {self.name} has its own."
+            )
 
     def conflicts(self) -> list[str]:
         """The sampler exists, takes the options, and has its model."""
@@ -153,7 +159,7 @@ class SamplerSection:
                 scale=self.scale,
             )
         if self.name == "transformers":
-            return make(*load_named(cast(str, self.model)), **given)
+            return make(*load_named(cast(str, self.model), dtype=self.dtype), **given)
         return make(**given) if self.model is None else make(model=self.model, **given)
 
 
