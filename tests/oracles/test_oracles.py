@@ -16,9 +16,21 @@ import torch
 
 from pluralign import catalog
 
+WRITTEN = {"inf": math.inf, "infinity": math.inf, "-inf": -math.inf, "-infinity": -math.inf}
+
+
+def numbers(value):
+    """JSON has no infinity and no NaN: such numbers may be written as text."""
+    if isinstance(value, str):
+        return math.nan if value.lower() == "nan" else WRITTEN.get(value.lower(), value)
+    if isinstance(value, dict):
+        return {key: numbers(item) for key, item in value.items()}
+    return [numbers(item) for item in value] if isinstance(value, list) else value
+
+
 DIRECTORY = Path(os.environ.get("PLURALIGN_ORACLES") or Path(__file__).parent)
 CASES = [
-    (content["method"], case)
+    (content["method"], case | {part: numbers(case[part]) for part in ("inputs", "expected")})
     for path in sorted(DIRECTORY.glob("*.json"))
     for content in [json.loads(path.read_text())]
     for case in content["cases"]
@@ -102,6 +114,8 @@ def equal(got, expected, rtol, atol):
         return False
     if math.isnan(expected):
         return math.isnan(got)
+    if math.isinf(expected):
+        return got == expected
     return got == expected or abs(got - expected) <= atol + rtol * abs(expected)
 
 
@@ -121,7 +135,12 @@ def equal(got, expected, rtol, atol):
         (float("nan"), float("nan"), True),
         (1.0, float("nan"), False),
         (float("inf"), float("inf"), True),
-        ("left", "left", True),
+        (1.0, float("inf"), False),
+        (float("-inf"), float("inf"), False),
+        (float("inf"), numbers("Infinity"), True),
+        (1.0, numbers("-inf"), False),
+        (float("nan"), numbers("NaN"), True),
+        ("left", numbers("left"), True),
     ],
 )
 def test_the_comparer_can_fail(got, expected, same):
