@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pluralign.decide import Decision, PackageProblem, replay, solve
+from pluralign.decide.concepts import CONCEPTS
 from pluralign.decide.enumeration import all_designs
-from pluralign.decide.solving import CONCEPTS
 
 every = pytest.mark.parametrize("concept", CONCEPTS)
 RATIONAL = [name for name in CONCEPTS if name != "equal_shares"]

@@ -158,7 +158,7 @@ def test_a_run_without_groups_settles_between_attributes(tmp_path):
         ({"items": {"ramp": {"cost": 1}}}, "needs either effects on criteria or values"),
         ({"items": {"ramp": {"cost": 1, "values": {"seniors": "a"}}}}, "'a' is no number"),
         ({"conflicts": [["ramp", "tree"]]}, "there is no item 'tree'"),
-        ({"groups": {"a": {"weights": [1]}, "b": {"base": 0}}}, "weights must map criteria to numbers"),
+        ({"groups": {"a": {"weights": [1]}, "b": {"base": 0}}}, "must map criteria to numbers"),
     ],
 )
 def test_bad_plans_are_named(change, words):

@@ -41,9 +41,9 @@ def decide(
 ) -> None:
     """Choose a package for groups that disagree, beside what other concepts would choose."""
     from ..decide import bootstrap, compare
+    from ..decide.concepts import CONCEPTS
     from ..decide.plan_file import PlannedDecision, planned_decision, steering_problem
     from ..decide.record import decision_record
-    from ..decide.solving import CONCEPTS
     from ..files import write_json
     from ..rules import nearest
     from ..study import yaml_values

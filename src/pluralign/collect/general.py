@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import ParameterError
 from .curves import Floats
+from .levels import solved
 from .problem import Allocation, Problem, evaluated, gain_per_cost, warn
 from .welfare import Isoelastic, Maximin, Objective, ParityPenalised, Welfare
 
@@ -57,8 +58,6 @@ def _most(problem: Problem) -> Floats:
 
 def _starts(problem: Problem) -> list[Floats]:
     """Equal spend, and the answers that ignore transfer; all inside the limits."""
-    from .allocation import solved
-
     cost, _, held, _ = problem.arrays()
     alone = replace(problem, transfer=None)
     found = [np.full(len(cost), 1.0 / len(cost))]

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import ParameterError
-from .allocation import GainPath, LossPath, level_path
 from .curves import Floats, PowerCurves
+from .levels import GainPath, LossPath, level_path
 from .problem import Allocation, Problem, evaluated, warn
 from .welfare import Isoelastic, Objective, ParityPenalised
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from .concepts import solve
 from .decision import Decision, floats
 from .enumeration import EXACT_LIMIT, RANKINGS
 from .problem import PackageProblem
-from .solving import Solver, solve
+from .solving import Solver
 
 
 def explain(

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike
 
 from ..errors import DataError
 from ..rules import Within, check
+from .concepts import solve
 from .fields import Floats
 from .problem import PackageProblem
-from .solving import solve
 from .weights import table
 
 

@@ -16,7 +16,7 @@ CPU, slowly, which is how it is tested where there is no GPU.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 import triton
@@ -24,8 +24,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-if TYPE_CHECKING:
-    from .head import LogitShape
+from .logit_shape import LogitShape
 
 _TOKENS, _VOCABULARY, _WIDTH = 128, 128, 32  # of a tile, and of a step along the hidden size
 

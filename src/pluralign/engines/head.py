@@ -17,22 +17,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .logit_shape import LogitShape
+
 # Logits held at a time: near a core's cache on a CPU, enough work for a GPU.
 _BUFFER_ELEMENTS = {"cpu": 2**22, "cuda": 2**27}
 _LEAST_TOKENS = 128  # fewer would read the weight too often
 _UPCAST_ROWS = 8192  # vocabulary rows of a low-precision weight that are widened at a time
-
-
-class LogitShape(NamedTuple):
-    """What an architecture does to its logits after the projection.
-
-    Attributes:
-        scale: factor on the projection.
-        softcap: ``c`` in ``c * tanh(z / c)``, applied after the scale.
-    """
-
-    scale: float = 1.0
-    softcap: float | None = None
 
 
 def token_logprobs(

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import IncompatibleError
-from .head import LogitShape, default_chunk, token_logprobs
+from .head import default_chunk, token_logprobs
 from .hosts import accepts, bodies_of, device_of, forward_replaced, scoring_mode
 from .layout import Inputs
+from .logit_shape import LogitShape
 
 HeadKind = Literal["linear", "own", "full"]
 

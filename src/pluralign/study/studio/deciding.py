@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, final
 
 from ...decide import Decision, PackageProblem, solve
-from ...decide.solving import CONCEPTS
+from ...decide.concepts import CONCEPTS
 from ...errors import DataError, ParameterError
 
 WEIGHED: Final = ("utilitarian", "nash")

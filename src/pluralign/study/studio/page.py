@@ -10,7 +10,7 @@ import numpy as np
 from ...audit.report.page import environment
 from ...audit.report.svg import plain
 from ...audit.report.tables import spoken
-from ...decide.solving import CONCEPTS
+from ...decide.concepts import CONCEPTS
 from ...errors import DataError, ParameterError
 from ...steer.sphere import angle_of, at_angle
 from . import fragments
