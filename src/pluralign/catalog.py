@@ -475,7 +475,7 @@ METHODS: tuple[Method, ...] = (
         ),
         needs="a sampler that follows directions, a scorer of each attribute",
         extra="steer",
-        status="provisional",
+        status="stable",
     ),
     Method(
         key="dcpo",
@@ -568,7 +568,7 @@ METHODS: tuple[Method, ...] = (
         ),
         needs="two or more labelled domains with different label rules",
         extra="tabular",
-        status="provisional",
+        status="stable",
     ),
     Method(
         key="ghost_batch_norm",
@@ -589,7 +589,7 @@ METHODS: tuple[Method, ...] = (
             Part("nn.recalibrate", "function"),
         ),
         needs="a network with batch normalisation; the regime needs nothing",
-        status="provisional",
+        status="stable",
     ),
     Method(
         key="distance_covariance",
@@ -611,7 +611,7 @@ METHODS: tuple[Method, ...] = (
         ),
         needs="rows with protected attributes of any type, at training only",
         extra="tabular",
-        status="provisional",
+        status="stable",
     ),
     Method(
         key="adaptive_sampling",
@@ -642,7 +642,7 @@ METHODS: tuple[Method, ...] = (
             Part("collect.GroupPool", "function"),
         ),
         needs="groups known before buying, a metric by group, data in batches",
-        status="provisional",
+        status="stable",
     ),
     Method(
         key="negotiation",
@@ -666,7 +666,7 @@ METHODS: tuple[Method, ...] = (
             Part("decide.bootstrap", "function"),
         ),
         needs="what each item is worth to each group, costs, a budget",
-        status="provisional",
+        status="stable",
     ),
     Method(
         key="drivers",
@@ -690,6 +690,6 @@ METHODS: tuple[Method, ...] = (
         ),
         needs="rows with attributes and a class, better with what unit each belongs to",
         extra="tabular",
-        status="provisional",
+        status="stable",
     ),
 )
