@@ -34,7 +34,7 @@ def tables() -> str:
     records = [
         json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))
     ]
-    records = [r for r in records if r["bench"] == "preference_step"]
+    records = [r for r in records if r.get("bench") == "preference_step"]
     records.sort(key=lambda r: (r["device"], r["lora"], r["checkpointing"], r["responses"]))
     parts = [_table(record) for record in records]
     for record in records:

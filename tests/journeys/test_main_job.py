@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pluralign import DataError, GroupFrame, Preferences, ranking_accuracy
 from pluralign.cli.app import app
@@ -234,7 +235,7 @@ def packaged(monkeypatch):
 
     tokenizer = train_tokenizer(["1 + 1? 2 no"] * 3, vocab_size=270)
 
-    def load(name):
+    def load(name, *, dtype=torch.float32):
         assert name == "smollm2-135m-instruct"
         return tiny_model(tokenizer, hidden_size=16, num_layers=1, num_heads=2), tokenizer
 

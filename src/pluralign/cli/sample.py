@@ -61,18 +61,22 @@ def sample(
         params=params,
         direction=_direction(weights),
         batch=batch,
-        settings={
-            "model": model,
-            "dtype": dtype,
-            "options": section.options,
-            "toward": weights,
-            "chat": chat,
-        },
+        settings=_settings(section, weights, chat),
         quiet=as_json,
     )
     if as_json:
         print_json({"output": output, **found})
         return
+    _tell(output, n, found)
+
+
+def _settings(section: Any, weights: dict[str, float], chat: bool) -> dict[str, Any]:
+    """What decides the candidates beside the call itself."""
+    own = {"model": section.model, "dtype": section.dtype, "options": section.options}
+    return {**own, "toward": weights, "chat": chat}
+
+
+def _tell(output: str, n: int, found: dict[str, int]) -> None:
     console.print(
         f"candidates: {n} for each of {found['prompts']} prompts in {output}, "
         f"{found['drawn']} of them new",
