@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from page_faults import FAULTS
 from pluralign.audit.disagreement import disagreement
 from pluralign.audit.report import write_decision_report, write_drivers_report
 from pluralign.decide import PackageProblem, bootstrap, compare
@@ -23,19 +24,6 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium on the path; apt-get install chromium"
 )
-
-FAULTS = """() => [...document.querySelectorAll(".drawing")].filter(d => d.getClientRects().length)
-    .flatMap(drawing => {
-        const frame = drawing.getBoundingClientRect();
-        const texts = [...drawing.querySelectorAll("text")].filter(t => t.textContent)
-            .map(t => [t.textContent, t.getBoundingClientRect()]);
-        const outside = ([, b]) => b.left < frame.left - 2 || b.right > frame.right + 2;
-        const meet = (p, q) => p.left < q.right - 1 && q.left < p.right - 1
-            && p.top < q.bottom - 4 && q.top < p.bottom - 4;
-        const clashes = texts.flatMap(([a, p], i) => texts.slice(i + 1)
-            .filter(([, q]) => meet(p, q)).map(([b]) => `${a} / ${b}`));
-        return [...texts.filter(outside).map(([text]) => `outside: ${text}`), ...clashes];
-    })"""
 
 
 def decision(names, items):
